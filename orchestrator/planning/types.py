@@ -1,0 +1,252 @@
+"""The frozen values that travel between the stages of planning, and on to execution.
+
+Owns the vocabulary: artifact, desired instance, observed host, change, plan, step. Holds no logic
+beyond lookups, and must not know how any of it is computed or carried out.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from orchestrator.protocol.instance import InstanceConfig
+from orchestrator.protocol.messages import ContainerReport, HostReport, ReleaseRecord
+
+# --- desired -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An image of the spec, resolved as far as it is known."""
+
+    name: str
+    """Key in the spec's ``images``."""
+    build: str = ""
+    """Digest of the inputs (64 hexadecimal digits); empty for a pulled image."""
+    reference: str = ""
+    """What to pull; empty for a built image."""
+    id: str = ""
+    """Image id, ``sha256:`` and 64 digits; empty until it is built or pulled."""
+
+    @property
+    def identity(self) -> str:
+        """The id when known, else a placeholder that is stable for equal inputs."""
+        return self.id or (f"build:{self.build}" if self.build else f"pull:{self.reference}")
+
+
+@dataclass(frozen=True)
+class DesiredInstance:
+    """One container that should run."""
+
+    service: str
+    slot: int
+    """1-based within the service, over the whole fleet."""
+    host: str
+    config: InstanceConfig
+    image: str
+    """Name of the image in the spec."""
+    stop_first: bool = False
+    """Old and new cannot exist side by side (a fixed host port, a volume): stop, then start."""
+    contents: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    """(SHA-256, bytes) of the rendered configs."""
+    secrets: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    """(HMAC, value). Never shown, never compared, never saved."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Identity across replacements: (service, slot)."""
+        return (self.service, self.slot)
+
+
+@dataclass(frozen=True)
+class Desired:
+    """Everything that should run, and the order services depend on each other."""
+
+    project: str
+    spec_digest: str
+    instances: tuple[DesiredInstance, ...]
+    """Sorted by (service, slot)."""
+    artifacts: tuple[Artifact, ...]
+    """Sorted by name."""
+    depends_on: tuple[tuple[str, tuple[str, ...]], ...]
+    """(service, services it waits for), sorted."""
+    keep_releases: tuple[tuple[str, int], ...]
+    """(service, number of old releases to keep), sorted."""
+    explanations: tuple[tuple[str, str], ...] = ()
+    """(instance ``service[slot]``, why it is on its host)."""
+
+
+# --- observed ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ObservedHost:
+    """One host of the inventory as it answered, or why it did not."""
+
+    name: str
+    report: HostReport | None = None
+    error: str = ""
+    """Set exactly when ``report`` is ``None``."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The fleet as it is."""
+
+    hosts: tuple[ObservedHost, ...]
+    """Sorted by name."""
+
+    def host(self, name: str) -> ObservedHost:
+        """Return the host called ``name``.
+
+        Raises:
+            KeyError: There is no such host.
+        """
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container of the project on a host: what a change replaces, keeps or removes."""
+
+    host: str
+    container: ContainerReport
+
+
+# --- plan ----------------------------------------------------------------------------------------
+
+
+class Action(enum.Enum):
+    """What happens to one slot. Closed: code branches on this, never on a reason."""
+
+    KEEP = "keep"
+    """It runs as it should: an explicit no-op."""
+    CREATE = "create"
+    """Nothing is there yet."""
+    REPLACE = "replace"
+    """Start the new one, prove it healthy, then stop the old one."""
+    REPLACE_STOP_FIRST = "replace-stop-first"
+    """Stop the old one, start the new one; on failure start the old one again."""
+    RESUME = "resume"
+    """A rollback: a stopped container of that very configuration is started again, the current one stops."""
+    REMOVE = "remove"
+    """No longer wanted: stop it; it stays as part of its release until that is pruned."""
+    DISCARD = "discard"
+    """A leftover that serves nothing (a failed start, a release no longer kept): delete it."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a change happens. Data, shown to people; code never branches on it."""
+
+    code: str
+    """``new``, ``config-changed``, ``image-changed``, ``stopped``, ``removed``, ``unhealthy``,
+    ``drift``, ``moved``, ``not-in-spec``, ``leftover``, ``expired``, ``rollback``, ``unchanged``."""
+    message: str
+    """One clause: ``environment LOG_LEVEL changed``. Never holds a value."""
+    path: str = ""
+    """Key path inside the configuration, such as ``environment.LOG_LEVEL``."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of a plan."""
+
+    action: Action
+    service: str
+    slot: int
+    host: str
+    reasons: tuple[Reason, ...]
+    desired: DesiredInstance | None = None
+    """``CREATE``, ``REPLACE*``, ``KEEP``; ``RESUME`` when a new container may be needed instead."""
+    current: Running | None = None
+    """What is replaced, kept, removed or discarded."""
+    resumes: Running | None = None
+    """``RESUME``: the stopped container to start again."""
+
+    @property
+    def name(self) -> str:
+        """``service[slot]``."""
+        return f"{self.service}[{self.slot}]"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an apply would do. Equal inputs give an equal plan."""
+
+    project: str
+    release: str
+    """Id the next release will have."""
+    reason: str
+    """``apply``, ``rollback to r3``, ``destroy``."""
+    desired: Desired
+    changes: tuple[Change, ...]
+    """Sorted by (service, slot, host, action)."""
+    builds: tuple[Artifact, ...] = ()
+    """Artifacts whose id is not known yet: they will be built or pulled first."""
+    epoch: int = 0
+    """Highest epoch any host reported; the apply takes the next one."""
+    states: tuple[tuple[str, str], ...] = ()
+    """(host, ``HostReport.state``) the plan was made from, sorted."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """(host, why): hosts that are down and hold nothing to change."""
+    forgets: tuple[tuple[str, str], ...] = ()
+    """(host, release id): records no longer kept, dropped after the apply."""
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing to do."""
+        return all(change.action is Action.KEEP for change in self.changes) and not self.forgets
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts that something happens on, sorted."""
+        return tuple(sorted({c.host for c in self.changes if c.action is not Action.KEEP}))
+
+
+# --- steps ---------------------------------------------------------------------------------------
+
+
+class StepKind(enum.Enum):
+    """What one step asks of one host."""
+
+    SHIP = "ship"
+    """Make sure the image is on the host."""
+    START = "start"
+    STOP = "stop"
+    RESUME = "resume"
+    REMOVE = "remove"
+    COMMIT = "commit"
+    """Write the release record. From here on the apply can no longer fail the release."""
+    FORGET = "forget"
+    REMOVE_VOLUME = "remove-volume"
+    REMOVE_IMAGE = "remove-image"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the dataflow: it starts when every step in ``after`` has ended well."""
+
+    id: str
+    """Unique and readable: ``start web-1 api[1]``."""
+    kind: StepKind
+    host: str
+    after: tuple[str, ...] = ()
+    service: str = ""
+    slot: int = 0
+    desired: DesiredInstance | None = None
+    """``START``."""
+    container: str = ""
+    """``STOP``, ``RESUME``, ``REMOVE``: the container's id. A stop in an undo of a start that has no id
+    yet is left to the agent's answer."""
+    image: str = ""
+    """``SHIP``: image id."""
+    name: str = ""
+    """``FORGET``: release id; ``REMOVE_VOLUME``, ``REMOVE_IMAGE``: what to remove."""
+    record: ReleaseRecord | None = None
+    """``COMMIT``."""
+    essential: bool = True
+    """False: a failure is reported but neither fails the apply nor undoes anything (clean-up)."""
