@@ -13,6 +13,7 @@ method                  parameters                 result              changes s
 ``perform``             :class:`Perform`           :class:`Performed`  containers
 ``commit``              :class:`Commit`            :class:`Done`       the release journal
 ``release``             :class:`ReleaseLease`      :class:`Done`       the lease
+``find``                :class:`FindImage`         :class:`Found`      no
 ``build``               :class:`Build` + body      :class:`Built`      images of the builder
 ``pull``                :class:`Pull`              :class:`Built`      images of the builder
 ``save``                :class:`SaveImage`         body, `Saved`       no
@@ -239,14 +240,16 @@ class ReleaseLease:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of an image, as the controller holds it."""
+    """One layer as it travels: the header before each blob of a layer stream."""
 
     diff_id: str
     """``sha256:`` of the uncompressed tar."""
     digest: str
     """``sha256:`` of the bytes that travel."""
     size: int
-    """Bytes that travel."""
+    """Bytes of the whole blob."""
+    offset: int = 0
+    """The bytes that follow start here: an interrupted transfer goes on where it stopped."""
     media_type: str = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
@@ -254,8 +257,8 @@ class Layer:
 class LoadImage:
     """Offer an image.
 
-    The agent answers at once with progress :class:`LayersWanted`; the body is then exactly the
-    remaining bytes of the wanted blobs, in that order.
+    The agent answers at once with progress :class:`LayersWanted`; the body is then those layers in
+    that order, in the form of :mod:`orchestrator.protocol.layers`.
     """
 
     project: str
@@ -263,23 +266,32 @@ class LoadImage:
     image: str
     """Image id: ``sha256:`` of ``config``."""
     config: str
-    """The image configuration, verbatim JSON text."""
-    layers: Tuple[Layer, ...] = ()
-    """Base first."""
+    """The image configuration, verbatim JSON text; its ``rootfs.diff_ids`` name the layers."""
     tag: str = ""
     """A name for people who look at the host; never used to run anything."""
+
+
+@dataclass(frozen=True)
+class WantedLayer:
+    """A layer the host lacks, and what an interrupted transfer left of it."""
+
+    diff_id: str
+    partial: str = ""
+    """Digest of the blob that was under way; empty when there is nothing to go on from."""
+    offset: int = 0
+    """Bytes of that blob the host has already."""
 
 
 @dataclass(frozen=True)
 class LayersWanted:
     """Progress of ``load``: what to send."""
 
-    wanted: Tuple[Tuple[str, int], ...] = ()
-    """(layer digest, offset to send from): an interrupted transfer goes on where it stopped."""
-    form: str = "archive"
-    """How the engine takes it: ``archive`` (partial docker-archive) or ``pull`` (loopback registry)."""
+    wanted: Tuple[WantedLayer, ...] = ()
+    """Base first."""
     present: bool = False
     """True: the image is there already; nothing is wanted."""
+    note: str = ""
+    """Set when the engine forces a dearer way, such as ``whole image: this engine cannot take part of one``."""
 
 
 @dataclass(frozen=True)
@@ -321,7 +333,7 @@ class Built:
 
 @dataclass(frozen=True)
 class FindImage:
-    """Parameters of ``find``: the image of a build digest, if this engine has it (result ``Found``)."""
+    """Ask for the image of a build digest, if this engine has it."""
 
     build: str
 
@@ -343,18 +355,11 @@ class Pull:
 
 @dataclass(frozen=True)
 class SaveImage:
-    """Read layers out of an engine. Progress: one :class:`SavedLayer` before each blob of the body."""
+    """Read layers out of an engine; they come as the body, in the form of :mod:`.layers`."""
 
     image: str
     layers: Tuple[str, ...] = ()
     """Diff ids wanted."""
-
-
-@dataclass(frozen=True)
-class SavedLayer:
-    """Announces one blob in the body of ``save``."""
-
-    layer: Layer
 
 
 @dataclass(frozen=True)
@@ -526,7 +531,7 @@ METHODS: Dict[str, Method] = {
     "find": Method(FindImage, Found),
     "build": Method(Build, Built),
     "pull": Method(Pull, Built),
-    "save": Method(SaveImage, Saved, progress=SavedLayer),
+    "save": Method(SaveImage, Saved),
     "logs": Method(Logs, Done),
     "exec": Method(Exec, Exited),
 }

@@ -1,4 +1,6 @@
-"""The ports through which execution touches the world. ``remote/`` and ``images/`` implement them.
+"""The ports through which a run touches the world: sessions with hosts, and where layers come from.
+
+``remote/`` and ``images/`` implement them, ``execution/`` uses them, and they never import each other.
 
 Owns the interfaces only. A simulated fleet can stand behind the same ports, so nothing here may
 mention SSH, Docker or threads of a particular implementation.
