@@ -1,0 +1,385 @@
+"""The parts of a service and of an image, as frozen models.
+
+Owns volumes, ports, configs, secrets, health checks, limits and builds, with Compose's short and long
+forms brought into one. It must not know services, files or positions.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from orchestrator.spec.values import (
+    AbsolutePath,
+    Argv,
+    Count,
+    Duration,
+    Environment,
+    LocalPath,
+    Mode,
+    Name,
+    PortNumber,
+    SecretName,
+    Size,
+    Uid,
+    Word,
+    container_path,
+    kind,
+)
+
+
+class Part(BaseModel):
+    """Base of everything in the model: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class Build(Part):
+    """How an image is built. A string is its ``context``."""
+
+    context: LocalPath = Field(
+        description="Folder of the Dockerfile and the files it copies.", examples=["images/api"]
+    )
+    dockerfile: LocalPath = Field(
+        default="Dockerfile",
+        description="Path of the Dockerfile within the context.",
+        examples=["Dockerfile.prod"],
+    )
+    args: Environment = Field(
+        default=(),
+        description="Build arguments: a map, or a list of NAME=value.",
+        examples=[{"VERSION": "1.4"}],
+    )
+    target: Word = Field(
+        default="", description="Stage to stop at; by default the last one.", examples=["runtime"]
+    )
+    platform: Word = Field(
+        default="",
+        description="Platform to build for; by default the builder's own.",
+        examples=["linux/amd64"],
+    )
+    from_: Name | None = Field(
+        default=None,
+        alias="from",
+        description="Image of this spec that the Dockerfile's FROM stands on.",
+        examples=["base"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: object) -> object:
+        return {"context": data} if isinstance(data, str) else data
+
+
+class VolumeMount(Part):
+    """Something mounted into the containers. Short form: ``name:/path[:ro]`` or ``/host/path:/path[:ro]``."""
+
+    type: Literal["volume", "bind", "tmpfs"] = Field(
+        default="volume", description="What is mounted.", examples=["bind"]
+    )
+    source: str = Field(
+        default="",
+        description="Name of the volume (`name` means the same), or absolute path on the host.",
+        examples=["data"],
+    )
+    target: AbsolutePath = Field(description="Path inside the container.", examples=["/var/lib/data"])
+    read_only: bool = Field(
+        default=False, description="Whether the container may only read it.", examples=[True]
+    )
+    size: Size = Field(default=0, description="Size of a tmpfs; 0 is the engine's default.", examples=["64m"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: object) -> object:
+        if isinstance(data, str):
+            return _short_volume(data)
+        if isinstance(data, Mapping) and "name" in data and "source" not in data:
+            return {("source" if key == "name" else key): item for key, item in data.items()}
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.type == "volume" and not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", self.source):
+            raise ValueError(
+                f"expected the name of a volume (lower-case letters, digits, _ and -), got {self.source!r}"
+            )
+        if self.type == "bind":
+            container_path(self.source)
+        if self.type == "tmpfs" and self.source:
+            raise ValueError("a tmpfs has no source")
+        if self.size and self.type != "tmpfs":
+            raise ValueError("only a tmpfs has a size")
+        return self
+
+
+def _short_volume(data: str) -> dict[str, Any]:
+    parts = data.split(":")
+    if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] not in ("ro", "rw")):
+        raise ValueError(f"expected name:/path, /host/path:/path, or one of them with :ro, got {data!r}")
+    return {
+        "type": "bind" if parts[0].startswith(("/", ".", "~")) else "volume",
+        "source": parts[0],
+        "target": parts[1],
+        "read_only": parts[2:] == ["ro"],
+    }
+
+
+class Tmpfs(Part):
+    """Scratch space in memory. Short form: ``/path`` or ``/path:size=64m``."""
+
+    target: AbsolutePath = Field(description="Path inside the container.", examples=["/scratch"])
+    size: Size = Field(default=0, description="Largest size; 0 is the engine's default.", examples=["64m"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: object) -> object:
+        if not isinstance(data, str):
+            return data
+        target, _, options = data.partition(":")
+        result = {"target": target}
+        for option in filter(None, options.split(",")):
+            name, _, value = option.partition("=")
+            if name != "size":
+                raise ValueError(f"expected /path or /path:size=64m, got the option {option!r}")
+            result["size"] = value
+        return result
+
+
+class Port(Part):
+    """A port of the container published on the host. Short form: ``[[ip:]published:]target[/udp]``."""
+
+    target: PortNumber = Field(description="Port inside the container.", examples=[8080])
+    published: int = Field(
+        default=0, ge=0, le=65535, description="Port on the host; 0 lets the engine choose.", examples=[80]
+    )
+    protocol: Literal["tcp", "udp"] = Field(default="tcp", description="Protocol.", examples=["udp"])
+    host_ip: str = Field(
+        default="",
+        description="Address of the host to listen on; empty is all of them.",
+        examples=["127.0.0.1"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: object) -> object:
+        if isinstance(data, int) and not isinstance(data, bool):
+            return {"target": data}
+        return _short_port(data) if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _address(self) -> Self:
+        if self.host_ip:
+            ipaddress.ip_address(self.host_ip)
+        return self
+
+
+_PORT = re.compile(
+    r"(?:(?:(?P<ip>\[[0-9A-Fa-f:.]+\]|[0-9.]+):)?(?P<published>[0-9]*):)?(?P<target>[0-9]+)(?:/(?P<protocol>[a-z]+))?"
+)
+
+
+def _short_port(data: str) -> dict[str, Any]:
+    if re.search(r"[0-9]-[0-9]", data):
+        raise ValueError(
+            f"expected single ports, got the range {data!r}: list each port on a line of its own"
+        )
+    match = _PORT.fullmatch(data)
+    if match is None:
+        raise ValueError(f"expected a port such as 8080, 80:8080 or 127.0.0.1:80:8080/tcp, got {data!r}")
+    return {
+        "target": int(match["target"][:6]),
+        "published": int((match["published"] or "0")[:6]),
+        "protocol": match["protocol"] or "tcp",
+        "host_ip": (match["ip"] or "").strip("[]"),
+    }
+
+
+class Config(Part):
+    """A file mounted read-only: exactly one of ``template``, ``file`` and ``content``."""
+
+    template: LocalPath | None = Field(
+        default=None, description="Jinja2 template, rendered for each instance.", examples=["api.conf.j2"]
+    )
+    file: LocalPath | None = Field(
+        default=None, description="File that is taken as it is.", examples=["api.conf"]
+    )
+    content: str | None = Field(default=None, description="The content itself.", examples=["debug = false\n"])
+    target: AbsolutePath = Field(description="Path inside the container.", examples=["/etc/api.conf"])
+    mode: Mode = Field(default=0o444, description="Permissions, as octal digits.", examples=["0440"])
+    uid: Uid = Field(default=0, description="Owner.", examples=[1000])
+    gid: Uid = Field(default=0, description="Group.", examples=[1000])
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _exactly_one(self, ("template", "file", "content"))
+        return self
+
+
+class SecretSource(Part):
+    """Where a secret's value comes from when a plan is made: exactly one of the three."""
+
+    env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable of this command.",
+        examples=["SHOP_DB_PASSWORD"],
+    )
+    file: LocalPath | None = Field(
+        default=None, description="File; its whole content, byte for byte.", examples=["secrets/db"]
+    )
+    command: Argv | None = Field(
+        default=None,
+        description="Command whose output (less one final newline) is the value; never run by a shell.",
+        examples=["pass show shop/db"],
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _exactly_one(self, ("env", "file", "command"))
+        return self
+
+
+class Secret(Part):
+    """A secret, mounted read-only."""
+
+    name: SecretName = Field(
+        description="Name, and the file's name under /run/secrets.", examples=["DB_PASSWORD"]
+    )
+    from_: SecretSource = Field(
+        alias="from", description="Where the value comes from.", examples=[{"env": "SHOP_DB_PASSWORD"}]
+    )
+    target: AbsolutePath = Field(
+        default="",
+        description="Path inside the container; /run/secrets/NAME by default.",
+        examples=["/etc/app/key"],
+    )
+    mode: Mode = Field(default=0o400, description="Permissions, as octal digits.", examples=["0440"])
+    uid: Uid = Field(default=0, description="Owner.", examples=[1000])
+    gid: Uid = Field(default=0, description="Group.", examples=[1000])
+
+    @property
+    def path(self) -> str:
+        """Absolute path inside the container."""
+        return self.target or f"/run/secrets/{self.name}"
+
+
+class Healthcheck(Part):
+    """How an instance proves itself healthy: ``http``, ``tcp``, ``command`` or the word ``none``."""
+
+    http: str | None = Field(
+        default=None,
+        pattern=r"^/[!-~]*$",
+        description="Path asked for by GET on `port`; 2xx and 3xx are healthy.",
+        examples=["/health"],
+    )
+    tcp: PortNumber | None = Field(
+        default=None, description="Port that must accept a connection.", examples=[6379]
+    )
+    command: Argv | None = Field(
+        default=None,
+        description="Command run inside the container; exit status 0 is healthy.",
+        examples=[["redis-cli", "ping"]],
+    )
+    port: PortNumber | None = Field(
+        default=None, description="Port inside the container for `http`.", examples=[8080]
+    )
+    interval: Duration = Field(default=1.0, gt=0, description="Time between two checks.", examples=["2s"])
+    timeout: Duration = Field(
+        default=2.0, gt=0, description="Longest time one check may take.", examples=["5s"]
+    )
+    successes: Count = Field(
+        default=2, ge=1, description="Successes in a row that count as healthy.", examples=[3]
+    )
+    deadline: Duration = Field(
+        default=60.0, gt=0, description="Longest time from start to healthy.", examples=["2m"]
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: object) -> object:
+        if data == "none":
+            return {}
+        if not isinstance(data, Mapping):
+            return data
+        values = dict(data)
+        if values.pop("disable", False) is True:
+            return {}
+        if "test" in values:
+            values |= _compose_test(values.pop("test"))
+        return values
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [name for name in ("http", "tcp", "command") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"expected one of http, tcp and command, got {' and '.join(given)}")
+        if self.http is not None and self.port is None:
+            raise ValueError("an http check needs the port to ask")
+        if self.port is not None and self.http is None:
+            raise ValueError("only an http check has a port (write tcp: PORT to check that a port accepts)")
+        if self.command == ():
+            raise ValueError("expected a command, got an empty one")
+        return self
+
+    @property
+    def type(self) -> Literal["http", "tcp", "command", "none"]:
+        """Which kind of check it is; ``none`` means running is healthy."""
+        if self.http is not None:
+            return "http"
+        if self.tcp is not None:
+            return "tcp"
+        return "none" if self.command is None else "command"
+
+
+def _compose_test(test: object) -> dict[str, Any]:
+    if isinstance(test, str):
+        return {"command": ["/bin/sh", "-c", test]}
+    match test:
+        case ["NONE"]:
+            return {}
+        case ["CMD", *words]:
+            return {"command": words}
+        case ["CMD-SHELL", script]:
+            return {"command": ["/bin/sh", "-c", script]}
+    raise ValueError(
+        f'expected test: ["CMD", ...], ["CMD-SHELL", script], ["NONE"] or a string, got a {kind(test)}'
+    )
+
+
+class Resources(Part):
+    """Limits of each container; 0 is unlimited."""
+
+    memory: Size = Field(default=0, description="Memory.", examples=["256m"])
+    cpus: float = Field(default=0.0, ge=0, le=4096, description="Processors.", examples=[0.5])
+    pids: int = Field(default=0, ge=0, le=4194304, description="Processes and threads.", examples=[200])
+
+
+class Dependency(Part):
+    """A service that must be up before this one starts."""
+
+    service: Name = Field(description="Name of the service.", examples=["cache"])
+    condition: Literal["service_healthy", "service_started"] = Field(
+        default="service_healthy", description="What is waited for.", examples=["service_started"]
+    )
+
+
+class Volume(Part):
+    """A named volume, declared at the top level."""
+
+    name: Name | None = Field(
+        default=None, description="The engine's name for it; PROJECT_NAME by default.", examples=["shop-data"]
+    )
+    external: bool = Field(
+        default=False, description="Whether it must exist already and is never created here.", examples=[True]
+    )
+
+
+def _exactly_one(part: Part, names: tuple[str, ...]) -> None:
+    given = [name for name in names if getattr(part, name) is not None]
+    if len(given) != 1:
+        expected = f"{', '.join(names[:-1])} and {names[-1]}"
+        raise ValueError(f"expected exactly one of {expected}, got {' and '.join(given) or 'none'}")
