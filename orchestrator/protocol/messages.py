@@ -291,7 +291,7 @@ class LayersWanted:
     present: bool = False
     """True: the image is there already; nothing is wanted."""
     note: str = ""
-    """Set when the engine forces a dearer way, such as ``whole image: this engine cannot take part of one``."""
+    """Set when the engine forces a dearer way, such as ``whole image: the engine takes no part of one``."""
 
 
 @dataclass(frozen=True)
