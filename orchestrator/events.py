@@ -23,6 +23,13 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class HostConnecting:
+    """A session is being opened: a slow or dead host is on the screen from the first moment."""
+
+    host: str
+
+
+@dataclass(frozen=True)
 class HostConnected:
     """A session is up and its agent has said hello."""
 
@@ -167,6 +174,7 @@ class Finished:
 
 Event: TypeAlias = (
     Warned
+    | HostConnecting
     | HostConnected
     | HostFailed
     | BuildStarted
