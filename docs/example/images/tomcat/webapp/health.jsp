@@ -1,1 +1,1 @@
-<%@ page contentType="text/plain" %>ok
+<%@ page contentType="text/plain" session="false" %>ok

@@ -1,4 +1,4 @@
-<%@ page contentType="text/plain" import="java.io.*, java.net.*, java.nio.file.*, java.util.*" %><%!
+<%@ page contentType="text/plain" session="false" import="java.io.*, java.net.*, java.nio.file.*, java.util.*" %><%!
   /* Speaks just enough of the Redis protocol to count visits. */
   static String ask(Properties shop, String... words) throws IOException {
     try (Socket socket = new Socket()) {
