@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from orchestrator.spec.parts import (
     Build,
@@ -34,13 +34,17 @@ from orchestrator.spec.parts import (
 from orchestrator.spec.values import (
     AbsolutePath,
     Argv,
+    ContainerHostname,
     Count,
     Duration,
     Environment,
+    HostName,
     Hosts,
     HostTerm,
     Labels,
     Name,
+    Reference,
+    Signal,
     Word,
     as_list,
     kind,
@@ -88,7 +92,6 @@ def _dependencies(value: object) -> object:
 
 
 _Capabilities = Annotated[tuple[str, ...], BeforeValidator(_capabilities)]
-_IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}(@sha256:[0-9a-f]{64})?$"
 
 
 class Image(Part):
@@ -97,7 +100,7 @@ class Image(Part):
     build: Build | None = Field(
         default=None, description="How to build it.", examples=[{"context": "images/api"}]
     )
-    image: Annotated[str, StringConstraints(pattern=_IMAGE)] | None = Field(
+    image: Reference | None = Field(
         default=None,
         description="Reference to pull; pin it with a digest, a tag alone can change under your feet.",
         examples=["redis:7@sha256:" + "0" * 64],
@@ -188,8 +191,8 @@ class Service(Part):
     cap_drop: _Capabilities = Field(default=(), description="Capabilities taken away.", examples=[["ALL"]])
     user: Word = Field(default="", description="User (and group) to run as.", examples=["1000:1000"])
     working_dir: AbsolutePath = Field(default="", description="Working directory.", examples=["/app"])
-    hostname: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$")] = (
-        Field(default="", description="Host name inside the container.", examples=["api"])
+    hostname: ContainerHostname = Field(
+        default="", description="Host name inside the container.", examples=["api"]
     )
     init: bool = Field(
         default=False, description="Whether a small init reaps zombies and forwards signals.", examples=[True]
@@ -207,7 +210,7 @@ class Service(Part):
     stop_grace_period: Duration = Field(
         default=10.0, description="Time between the stop signal and SIGKILL.", examples=["30s"]
     )
-    stop_signal: Annotated[str, StringConstraints(pattern=r"^(SIG)?[A-Z][A-Z0-9+-]{1,12}$")] = Field(
+    stop_signal: Signal = Field(
         default="", description="Signal that stops it; by default the image's own.", examples=["SIGQUIT"]
     )
     keep_releases: Count = Field(
@@ -219,14 +222,14 @@ class Service(Part):
     def _count(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        if data.get("replicas") is not None and data.get("per_host") is not None:
-            raise ValueError("expected either replicas or per_host, got both")
         if data.get("replicas") is None and data.get("per_host") is None:
             return {**data, "replicas": 1}
         return data
 
     @model_validator(mode="after")
-    def _targets(self) -> Self:
+    def _consistent(self) -> Self:
+        if self.replicas is not None and self.per_host is not None:
+            raise ValueError("expected either replicas or per_host, got both")
         seen: set[str] = set()
         for target in (
             *(mount.target for mount in self.volumes),
@@ -249,17 +252,17 @@ class Project(Part):
         description="Name of the project: prefix of its volumes and label of all it creates.",
         examples=["shop"],
     )
-    builder: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$")] | None = Field(
+    builder: HostName | None = Field(
         default=None,
         description="Host of the inventory that builds; by default this machine's engine.",
         examples=["build-1"],
     )
-    images: Mapping[str, Image] = Field(
+    images: Mapping[Name, Image] = Field(
         default={}, description="Images by name.", examples=[{"api": {"build": "images/api"}}]
     )
-    services: Mapping[str, Service] = Field(
+    services: Mapping[Name, Service] = Field(
         default={}, description="Services by name.", examples=[{"api": {"image": "api"}}]
     )
-    volumes: Mapping[str, Volume] = Field(
+    volumes: Mapping[Name, Volume] = Field(
         default={}, description="Named volumes that need more than their name.", examples=[{"data": {}}]
     )

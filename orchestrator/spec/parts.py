@@ -26,6 +26,8 @@ from orchestrator.spec.values import (
     SecretName,
     Size,
     Uid,
+    UrlPath,
+    VariableName,
     Word,
     container_path,
     kind,
@@ -222,9 +224,8 @@ class Config(Part):
 class SecretSource(Part):
     """Where a secret's value comes from when a plan is made: exactly one of the three."""
 
-    env: str | None = Field(
+    env: VariableName | None = Field(
         default=None,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="Environment variable of this command.",
         examples=["SHOP_DB_PASSWORD"],
     )
@@ -270,9 +271,8 @@ class Secret(Part):
 class Healthcheck(Part):
     """How an instance proves itself healthy: ``http``, ``tcp``, ``command`` or the word ``none``."""
 
-    http: str | None = Field(
+    http: UrlPath | None = Field(
         default=None,
-        pattern=r"^/[!-~]*$",
         description="Path asked for by GET on `port`; 2xx and 3xx are healthy.",
         examples=["/health"],
     )

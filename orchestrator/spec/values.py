@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, Strict, StringConstraints, ValidationInfo
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -107,8 +107,16 @@ def text(value: object) -> str:
 
 def kind(value: object) -> str:
     """Return what YAML calls the type of ``value``."""
-    names = {dict: "map", list: "list", tuple: "list", str: "string", int: "number", float: "number"}
-    return "nothing" if value is None else names.get(type(value), type(value).__name__)
+    if value is None:
+        return "nothing"
+    names = (
+        (Mapping, "map"),
+        (list | tuple, "list"),
+        (str, "string"),
+        (bool, "boolean"),
+        (int | float, "number"),
+    )
+    return next((name for types, name in names if isinstance(value, types)), type(value).__name__)
 
 
 def as_list(value: object) -> object:
@@ -141,15 +149,19 @@ def pairs(value: object, *, name: re.Pattern[str], what: str, separators: str = 
         items = [_pair(item, what, separators) for item in value]
     else:
         raise ValueError(f"expected a map, or a list of NAME{separators[0]}value, got a {kind(value)}")  # noqa: TRY004
+    wrong: list[str] = []
     for key, item in items:
         if not isinstance(key, str | int) or isinstance(key, bool) or not name.fullmatch(str(key)):
-            raise ValueError(f"expected the name of {what} (matching {name.pattern}), got {key!r}")
-        if str(key) in found:
-            raise ValueError(f"{what} {key} is given twice")
-        try:
-            found[str(key)] = text(item)
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from error
+            wrong.append(f"expected the name of {what} (matching {name.pattern}), got {key!r}")
+        elif str(key) in found:
+            wrong.append(f"{key}: {what} that is given twice")
+        else:
+            try:
+                found[str(key)] = text(item)
+            except ValueError as error:
+                wrong.append(f"{key}: {error}")
+    if wrong:
+        raise ValueError("; ".join(wrong))
     return tuple(sorted(found.items()))
 
 
@@ -208,17 +220,35 @@ _PAIR_SCHEMA: dict[str, Any] = {
 }
 _NUMBER_OR_TEXT: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
 _NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+_HOST_TERM = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,252}(=[A-Za-z0-9_.-]{1,63})?$"
+_HOST = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$"
+_CREDENTIAL = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_-]{1,62})?$"
+_WORD = r"^[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,254}$"
+_IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}(@sha256:[0-9a-f]{64})?$"
+_SIGNAL = r"^(SIG)?[A-Z][A-Z0-9+-]{1,12}$"
+_HOSTNAME = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_URL_PATH = r"^/[!-~]*$"
+
+PATTERNS: dict[str, str] = {
+    _NAME: "a name of lower-case letters, digits, _ and - (at most 63)",
+    _HOST_TERM: "a host, a group or a label selector such as zone=a",
+    _HOST: "the name of a host",
+    _CREDENTIAL: "a name of letters, digits, _ and - (at most 63)",
+    _WORD: "a single word of letters, digits and _.:/+-",
+    _IMAGE: "an image reference such as redis:7@sha256:... (64 hexadecimal digits)",
+    _SIGNAL: "a signal such as SIGTERM",
+    _HOSTNAME: "a host name of letters, digits, - and .",
+    _VARIABLE: "the name of an environment variable",
+    _URL_PATH: "a path that starts with / and has no spaces",
+}
+"""What each pattern asks for, in words, for error messages and the reference."""
 
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 """Of a project, image, service or volume: lower-case letters, digits, ``_`` and ``-``, at most 63."""
-HostTerm = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}(=[A-Za-z0-9_.-]{1,63})?$"),
-]
+HostTerm = Annotated[str, StringConstraints(pattern=_HOST_TERM)]
 """A host, a group, ``all``, or a label selector ``key=value``."""
-SecretName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_-]{1,62})?$")
-]
+SecretName = Annotated[str, StringConstraints(pattern=_CREDENTIAL)]
 Duration = Annotated[
     float, BeforeValidator(duration, json_schema_input_type=Any), Field(json_schema_extra=_NUMBER_OR_TEXT)
 ]
@@ -233,9 +263,14 @@ Uid = Annotated[int, BeforeValidator(_not_bool), Field(ge=0, le=2**32 - 2)]
 AbsolutePath = Annotated[str, BeforeValidator(container_path)]
 LocalPath = Annotated[str, BeforeValidator(_printable), StringConstraints(min_length=1, max_length=4096)]
 """A path on this machine, relative to the first spec file's directory."""
-Word = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,254}$"), BeforeValidator(text)
-]
+HostName = Annotated[str, StringConstraints(pattern=_HOST)]
+Reference = Annotated[str, StringConstraints(pattern=_IMAGE)]
+"""An image to pull."""
+Signal = Annotated[str, StringConstraints(pattern=_SIGNAL)]
+ContainerHostname = Annotated[str, StringConstraints(pattern=_HOSTNAME)]
+VariableName = Annotated[str, StringConstraints(pattern=_VARIABLE)]
+UrlPath = Annotated[str, StringConstraints(pattern=_URL_PATH, max_length=2048)]
+Word = Annotated[str, StringConstraints(pattern=_WORD), BeforeValidator(text)]
 """One harmless word, such as a user, a host name, a target of a build or a platform."""
 Argv = Annotated[tuple[Annotated[str, BeforeValidator(text)], ...], BeforeValidator(argv)]
 """A command as a list of arguments."""
@@ -244,5 +279,3 @@ Labels = Annotated[Pairs, BeforeValidator(_pairs_of(_LABEL_NAME, "a label"))]
 Hosts = Annotated[
     Pairs, BeforeValidator(_pairs_of(re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}"), "a host", "=:"))
 ]
-Flag = bool
-StrictStr = Annotated[str, Strict()]
