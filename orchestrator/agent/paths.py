@@ -77,9 +77,21 @@ def _check(pattern: "re.Pattern[str]", name: str, what: str) -> str:
 
 
 def private_directory(path: Path) -> Path:
-    """Return ``path``, made with its parents, readable by its owner alone."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Return ``path``, made with its parents, readable by its owner alone; it survives a crash."""
+    if not path.is_dir():
+        private_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(path.parent)
     return path
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the entries of ``directory`` survive a crash."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class ProjectPaths:
