@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import typing
-from typing import Any, Dict, Type, TypeVar, Union
+from typing import Any, Dict, Tuple, Type, TypeVar, Union
 
 T = TypeVar("T")
 
@@ -25,13 +25,19 @@ class WireError(ValueError):
 
 def encode(value: Any) -> Any:
     """Return ``value`` (a dataclass, tuple, mapping or scalar) as plain JSON values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
     if isinstance(value, dict):
         return {key: encode(item) for key, item in value.items()}
-    return value
+    kind: Any = type(value)
+    return {name: encode(getattr(value, name)) for name in _names(kind)}
+
+
+@functools.lru_cache(maxsize=None)
+def _names(cls: type) -> Tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
 
 
 def canonical(value: Any) -> bytes:

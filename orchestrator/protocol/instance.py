@@ -9,6 +9,7 @@ travel beside the message. Field names are Docker Compose's where Compose has on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Optional, Tuple
 
 from orchestrator.protocol.codec import digest
@@ -127,7 +128,7 @@ class InstanceConfig:
     stop_grace_period: float = 10.0
     """Seconds between the stop signal and SIGKILL."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """The config digest: 64 hexadecimal digits."""
+        """The config digest: 64 hexadecimal digits. Computed once: it is compared many times."""
         return digest(self)
