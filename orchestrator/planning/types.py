@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass, field
 
 from orchestrator.protocol.instance import InstanceConfig
-from orchestrator.protocol.messages import ContainerReport, HostReport, ReleaseRecord
+from orchestrator.protocol.messages import ContainerReport, HostReport, ReleasedInstance, ReleaseRecord
 
 # --- desired -------------------------------------------------------------------------------------
 
@@ -144,7 +144,8 @@ class Reason:
 
     code: str
     """``new``, ``config-changed``, ``image-changed``, ``stopped``, ``removed``, ``unhealthy``,
-    ``drift``, ``moved``, ``not-in-spec``, ``leftover``, ``expired``, ``rollback``, ``unchanged``."""
+    ``drift``, ``moved``, ``not-in-spec``, ``leftover``, ``expired``, ``rollback``, ``destroy``,
+    ``unchanged``."""
     message: str
     """One clause: ``environment LOG_LEVEL changed``. Never holds a value."""
     path: str = ""
@@ -165,12 +166,22 @@ class Change:
     current: Running | None = None
     """What is replaced, kept, removed or discarded."""
     resumes: Running | None = None
-    """``RESUME``: the stopped container to start again."""
+    """A container to start again instead of creating one. ``RESUME``: the stopped one of that very
+    configuration. ``CREATE``, ``REPLACE*``: a half-started one, left by a run that was cut off."""
 
     @property
     def name(self) -> str:
         """``service[slot]``."""
         return f"{self.service}[{self.slot}]"
+
+
+@dataclass(frozen=True)
+class Carried:
+    """An instance this plan does not look at: it goes into the next record as it was."""
+
+    instance: ReleasedInstance
+    config: InstanceConfig | None = None
+    """From its own host; ``None`` when that host takes no part."""
 
 
 @dataclass(frozen=True)
@@ -195,11 +206,27 @@ class Plan:
     """(host, why): hosts that are down and hold nothing to change."""
     forgets: tuple[tuple[str, str], ...] = ()
     """(host, release id): records no longer kept, dropped after the apply."""
+    ships: tuple[tuple[str, str], ...] = ()
+    """(host, image id): images that hosts lack, sorted. The id is a placeholder until it is built."""
+    images: tuple[tuple[str, str], ...] = ()
+    """(host, image id): images that nothing kept uses any more, removed after the apply, sorted."""
+    volumes: tuple[tuple[str, str], ...] = ()
+    """(host, volume without prefix): removed. Only ever set when destroying with volumes."""
+    participants: tuple[str, ...] = ()
+    """Hosts the new release is recorded on, sorted; empty when nothing that a record names changes."""
+    unrecorded: tuple[str, ...] = ()
+    """Hosts on which everything runs as it should and no record says so (an apply was cut off), sorted."""
+    carried: tuple[Carried, ...] = ()
+    """What is outside ``--limit`` or on a host that is down and unchanged, sorted."""
+    previous: ReleaseRecord | None = None
+    """The release in force when the plan was made."""
 
     @property
     def empty(self) -> bool:
         """True when there is nothing to do."""
-        return all(change.action is Action.KEEP for change in self.changes) and not self.forgets
+        return all(change.action is Action.KEEP for change in self.changes) and not (
+            self.forgets or self.images or self.volumes or self.unrecorded
+        )
 
     @property
     def hosts(self) -> tuple[str, ...]:
