@@ -50,3 +50,31 @@ class Output:
             except (OSError, ValueError):
                 # OSError: the reader left; ValueError: the stream was closed. Nobody is there to be told.
                 self._gone = True
+
+    @property
+    def encoding(self) -> str:
+        """The stream's own encoding."""
+        return self._stream.encoding or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write ``text`` as it is; with :meth:`flush` and :meth:`isatty` what a drawing library needs."""
+        with self._lock:
+            if not self._gone:
+                try:
+                    self._stream.write(encodable(text, self._stream.encoding))
+                except (OSError, ValueError):
+                    self._gone = True
+        return len(text)
+
+    def flush(self) -> None:
+        """Push everything out."""
+        with self._lock:
+            if not self._gone:
+                try:
+                    self._stream.flush()
+                except (OSError, ValueError):
+                    self._gone = True
+
+    def isatty(self) -> bool:
+        """Tell whether the stream is a terminal."""
+        return not self._gone and self._stream.isatty()

@@ -29,8 +29,12 @@ def event_lines(event: ev.Event, memory: Memory, *, verbose: bool = False, style
 class PlainListener:
     """Prints the lines of each event as it comes, from any thread."""
 
-    def __init__(self, output: Output, *, verbose: bool = False) -> None:
+    def __init__(
+        self, output: Output, *, verbose: bool = False, only: tuple[type, ...] | None = None
+    ) -> None:
+        """Print to ``output``; ``only`` limits it to these types of events."""
         self._output = output
+        self._only = only
         self._verbose = verbose
         self._memory = Memory()
         self._phases: dict[str, str] = {}
@@ -40,7 +44,7 @@ class PlainListener:
         """Print ``event``."""
         with self._lock:
             self._memory.observe(event)
-            if not self._repeated(event):
+            if (self._only is None or isinstance(event, self._only)) and not self._repeated(event):
                 self._output.lines(event_lines(event, self._memory, verbose=self._verbose))
 
     def close(self) -> None:

@@ -26,6 +26,13 @@ _SYMBOLS: Mapping[Action, tuple[str, str, Role]] = {
 }
 
 
+def render_plan(
+    plan: Plan, *, verbose: bool = False, width: int | None = None, style: Style = unstyled
+) -> str:
+    """Return :func:`lines` as one text that ends with a line end."""
+    return "\n".join((*lines(plan, verbose=verbose, width=width, style=style), ""))
+
+
 def lines(
     plan: Plan, *, verbose: bool = False, width: int | None = None, style: Style = unstyled
 ) -> tuple[str, ...]:
@@ -141,7 +148,7 @@ def _entry(symbol: str, text: str, role: Role, width: int | None, style: Style) 
 def _wrap(text: str, width: int | None) -> list[str]:
     if width is None:
         return [text]
-    room = max(20, width - 4)
+    room = max(16, width - 6)
     return textwrap.wrap(text, room, subsequent_indent="", break_on_hyphens=False) or [""]
 
 
