@@ -50,7 +50,10 @@ link set lo up
 addr add $LAB_ADDRESS/24 dev eth0
 link set eth0 up
 END
-/usr/sbin/sshd -f /etc/ssh/sshd_config -E /var/log/sshd.log 3>&-
+/usr/sbin/sshd -f /etc/ssh/sshd_config -E /var/log/sshd.log 3>&- || {
+    cat /var/log/sshd.log >&2
+    exit 1
+}
 
 start_engine() {
     # Left by an engine that was killed: it refuses to start beside them.
@@ -78,6 +81,7 @@ echo ready >&3
 exec 3>&- </dev/null
 while :; do # and reap whatever ends: it is process 1
     sleep infinity &
-    wait $!
-    kill $! 2>/dev/null
+    pause=$! # the trap changes $!
+    wait $pause
+    kill $pause 2>/dev/null
 done

@@ -82,6 +82,7 @@ def spawn(script: Path, *, log: Path, network: bool, variables: Mapping[str, str
                 (os.POSIX_SPAWN_DUP2, log_fd, 1),
                 (os.POSIX_SPAWN_DUP2, log_fd, 2),
                 (os.POSIX_SPAWN_DUP2, said_write, 3),
+                *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),
             ],
             setsid=True,
             setsigmask=(),
@@ -97,6 +98,17 @@ def spawn(script: Path, *, log: Path, network: bool, variables: Mapping[str, str
         end([supervisor])
         raise LabError(f"cannot start {script.parent.name}", context=tail(log))
     return Boot(script, int(word), go_write, said_read)
+
+
+def _inherited() -> list[int]:
+    """Descriptors above 3 that a child would get, such as a pipe of ``make``, which would wait for hosts."""
+    numbers = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - names, not paths
+    inherited = []
+    for number in numbers:
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            if number > 3 and os.get_inheritable(number):
+                inherited.append(number)
+    return inherited
 
 
 def hear(said: int) -> str:

@@ -94,7 +94,7 @@ def _write_etc(host: LabHost, hosts: Sequence[LabHost], gateway: str, rootfs: Pa
     files: dict[str, str] = {
         "hostname": f"{host.name}\n",
         "hosts": hosts_file(host, hosts, gateway),
-        "resolv.conf": "# a lab host has no way out\n",
+        "resolv.conf": f"nameserver {gateway}\n",
         "bash.bashrc": "",
         "docker/daemon.json": '{"features": {"containerd-snapshotter": true}}\n'
         if host.options.containerd_store
