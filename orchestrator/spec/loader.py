@@ -26,7 +26,8 @@ from orchestrator.spec.positions import Path as KeyPath
 from orchestrator.spec.positions import Positions
 from orchestrator.spec.references import check_references
 from orchestrator.spec.validate import validate, validate_defaults, without_extensions
-from orchestrator.spec.yaml_reader import MAX_BYTES, Map, read_yaml
+from orchestrator.spec.yaml_data import Map
+from orchestrator.spec.yaml_reader import MAX_BYTES, read_yaml
 
 
 @dataclass(frozen=True)

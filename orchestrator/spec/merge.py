@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.spec.yaml_reader import RESET, Map, Seq
+from orchestrator.spec.yaml_data import RESET, Map, Seq
 
 _PAIRS = frozenset(("environment", "labels", "args", "extra_hosts"))
 _CHECKS = ("http", "tcp", "command", "test", "disable")

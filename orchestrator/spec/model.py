@@ -1,7 +1,7 @@
 """The validated spec: what :func:`orchestrator.spec.loader.load_spec` returns and planning reads.
 
-Owns projects, images and services; their parts are in :mod:`.parts` and re-exported here. It must not
-know files, positions, hosts' state or Docker.
+Owns projects, images and services; their parts are in :mod:`.parts` and :mod:`.mounts`, and
+re-exported here. It must not know files, positions, hosts' state or Docker.
 
 Everything is frozen. Collections are tuples in the order the user wrote them, string maps
 (``environment``, ``labels``, ``args``, ``extra_hosts``) are tuples of pairs sorted by name, and
@@ -17,20 +17,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from orchestrator.spec.parts import (
-    Build,
-    Config,
-    Dependency,
-    Healthcheck,
-    Part,
-    Port,
-    Resources,
-    Secret,
-    SecretSource,
-    Tmpfs,
-    Volume,
-    VolumeMount,
-)
+from orchestrator.spec.mounts import Config, Secret, SecretSource, Tmpfs, VolumeMount
+from orchestrator.spec.parts import Build, Dependency, Healthcheck, Part, Port, Resources, Volume
 from orchestrator.spec.values import (
     AbsolutePath,
     Argv,

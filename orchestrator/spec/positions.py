@@ -1,6 +1,6 @@
 """From a key path to the place in the user's files.
 
-Owns the lookup over data read by :mod:`.yaml_reader`. It must not know what the keys mean.
+Owns the lookup over data of :mod:`.yaml_data`. It must not know what the keys mean.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.errors import Problem
 from orchestrator.spec.location import Location
-from orchestrator.spec.yaml_reader import Map, Place, Seq, key_path
+from orchestrator.spec.yaml_data import Map, Place, Seq, key_path
 
 Path = Sequence[str | int]
 """For example ``("services", "api", "ports", 0)``."""

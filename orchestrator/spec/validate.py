@@ -18,7 +18,7 @@ from orchestrator.errors import Problem
 from orchestrator.spec.model import Project, Service
 from orchestrator.spec.positions import Positions
 from orchestrator.spec.values import PATTERNS, kind
-from orchestrator.spec.yaml_reader import Map
+from orchestrator.spec.yaml_data import Map
 
 NOT_HERE: dict[str, str] = {
     "build": "an image is built under the top level's images:, a service only names it",

@@ -28,6 +28,7 @@ from ruamel.yaml.events import (
 
 from orchestrator.errors import Problem
 from orchestrator.spec.location import Location
+from orchestrator.spec.yaml_data import RESET, Map, Seq, core_scalar, key_path
 
 MAX_DEPTH = 50
 """Deepest nesting, aliases included."""
@@ -38,51 +39,8 @@ MAX_BYTES = 16 << 20
 MAX_PROBLEMS = 100
 """Reading stops after so many problems."""
 
-Place = tuple[str, int, int, int, int]
-"""File, line and column of the key, line and column of the value; all 1-based."""
-
-
-class Map(dict[str, Any]):
-    """A YAML map with the place of each entry."""
-
-    __slots__ = ("override", "places")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.places: dict[str, Place] = {}
-        self.override = False
-        """Tagged ``!override``: replaces what it would be merged into."""
-
-
-class Seq(list[Any]):
-    """A YAML list with the place of each item."""
-
-    __slots__ = ("places",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.places: list[Place] = []
-
-
-class Reset:
-    """A value tagged ``!reset``: removes what an earlier file said."""
-
-
-RESET = Reset()
-
-_WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None} | {
-    form: form.lower() == "true" for form in ("true", "True", "TRUE", "false", "False", "FALSE")
-}
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _CORE_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "map", "seq"))
 _STR_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
-
-
-def core_scalar(text: str) -> Any:
-    """Return null, a boolean or an exactly writable integer for plain ``text``, else the text itself."""
-    if text in _WORDS:
-        return _WORDS[text]
-    return int(text) if _INTEGER.fullmatch(text) else text
 
 
 class _Stop(Exception):  # noqa: N818 - not an error: leaves the recursion once reading cannot go on
@@ -344,9 +302,3 @@ class _Reader:
             result.places.append((self.file, mark.line + 1, mark.column + 1, mark.line + 1, mark.column + 1))
             self._path.pop()
         return result
-
-
-def key_path(path: list[str | int] | tuple[str | int, ...]) -> str:
-    """Return ``services.api.ports[0]`` for its parts."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.removeprefix(".")
