@@ -110,7 +110,7 @@ class Service(Part):
     """Containers of one image and one configuration."""
 
     image: Name = Field(description="Name of an image of this spec.", examples=["api"])
-    hosts: Annotated[tuple[HostTerm, ...], BeforeValidator(as_list), Field(min_length=1)] = Field(
+    hosts: Annotated[tuple[HostTerm, ...], Field(min_length=1), BeforeValidator(as_list)] = Field(
         default=("all",),
         description="Where it may run: hosts, groups or label selectors (`zone=a`) of the inventory.",
         examples=[["web"]],

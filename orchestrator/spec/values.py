@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, WithJsonSchema
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -212,13 +212,29 @@ def _pairs_of(name: re.Pattern[str], what: str, separators: str = "=") -> Callab
     return lambda value: pairs(value, name=name, what=what, separators=separators)
 
 
-_PAIR_SCHEMA: dict[str, Any] = {
+_SCALAR: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+_PAIRS_SCHEMA: dict[str, Any] = {
     "anyOf": [
-        {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+        {"type": "object", "additionalProperties": _SCALAR},
         {"type": "array", "items": {"type": "string"}},
     ],
 }
-_NUMBER_OR_TEXT: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
+_DURATION_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$"},
+        {"type": "number", "minimum": 0},
+    ],
+}
+_SIZE_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*[kKmMgGtT]?[iI]?[bB]?$"},
+        {"type": "integer", "minimum": 0},
+    ],
+}
+_MODE_SCHEMA: dict[str, Any] = {"type": ["string", "integer"], "pattern": r"^(0?o?[0-7]{3,4})$"}
+_ARGV_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": _SCALAR}]}
+_PATH_SCHEMA: dict[str, Any] = {"type": "string", "pattern": f"^{_PATH.pattern}$"}
+
 _NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 _HOST_TERM = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,252}(=[A-Za-z0-9_.-]{1,63})?$"
 _HOST = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$"
@@ -249,19 +265,17 @@ Name = Annotated[str, StringConstraints(pattern=_NAME)]
 HostTerm = Annotated[str, StringConstraints(pattern=_HOST_TERM)]
 """A host, a group, ``all``, or a label selector ``key=value``."""
 SecretName = Annotated[str, StringConstraints(pattern=_CREDENTIAL)]
-Duration = Annotated[
-    float, BeforeValidator(duration, json_schema_input_type=Any), Field(json_schema_extra=_NUMBER_OR_TEXT)
-]
+Duration = Annotated[float, BeforeValidator(duration), WithJsonSchema(_DURATION_SCHEMA)]
 """Seconds."""
-Size = Annotated[int, BeforeValidator(size), Field(json_schema_extra=_NUMBER_OR_TEXT)]
+Size = Annotated[int, BeforeValidator(size), WithJsonSchema(_SIZE_SCHEMA)]
 """Bytes."""
-Mode = Annotated[int, BeforeValidator(mode)]
+Mode = Annotated[int, BeforeValidator(mode), WithJsonSchema(_MODE_SCHEMA)]
 """Permission bits."""
-Count = Annotated[int, BeforeValidator(_not_bool), Field(ge=0, le=100_000)]
-PortNumber = Annotated[int, BeforeValidator(_not_bool), Field(ge=1, le=65535)]
-Uid = Annotated[int, BeforeValidator(_not_bool), Field(ge=0, le=2**32 - 2)]
-AbsolutePath = Annotated[str, BeforeValidator(container_path)]
-LocalPath = Annotated[str, BeforeValidator(_printable), StringConstraints(min_length=1, max_length=4096)]
+Count = Annotated[int, Field(ge=0, le=100_000), BeforeValidator(_not_bool)]
+PortNumber = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_not_bool)]
+Uid = Annotated[int, Field(ge=0, le=2**32 - 2), BeforeValidator(_not_bool)]
+AbsolutePath = Annotated[str, BeforeValidator(container_path), WithJsonSchema(_PATH_SCHEMA)]
+LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096), BeforeValidator(_printable)]
 """A path on this machine, relative to the first spec file's directory."""
 HostName = Annotated[str, StringConstraints(pattern=_HOST)]
 Reference = Annotated[str, StringConstraints(pattern=_IMAGE)]
@@ -272,10 +286,16 @@ VariableName = Annotated[str, StringConstraints(pattern=_VARIABLE)]
 UrlPath = Annotated[str, StringConstraints(pattern=_URL_PATH, max_length=2048)]
 Word = Annotated[str, StringConstraints(pattern=_WORD), BeforeValidator(text)]
 """One harmless word, such as a user, a host name, a target of a build or a platform."""
-Argv = Annotated[tuple[Annotated[str, BeforeValidator(text)], ...], BeforeValidator(argv)]
+Argv = Annotated[
+    tuple[Annotated[str, BeforeValidator(text)], ...], BeforeValidator(argv), WithJsonSchema(_ARGV_SCHEMA)
+]
 """A command as a list of arguments."""
-Environment = Annotated[Pairs, BeforeValidator(_pairs_of(_ENV_NAME, "a variable"))]
-Labels = Annotated[Pairs, BeforeValidator(_pairs_of(_LABEL_NAME, "a label"))]
+Environment = Annotated[
+    Pairs, BeforeValidator(_pairs_of(_ENV_NAME, "a variable")), WithJsonSchema(_PAIRS_SCHEMA)
+]
+Labels = Annotated[Pairs, BeforeValidator(_pairs_of(_LABEL_NAME, "a label")), WithJsonSchema(_PAIRS_SCHEMA)]
 Hosts = Annotated[
-    Pairs, BeforeValidator(_pairs_of(re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}"), "a host", "=:"))
+    Pairs,
+    BeforeValidator(_pairs_of(re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}"), "a host", "=:")),
+    WithJsonSchema(_PAIRS_SCHEMA),
 ]
