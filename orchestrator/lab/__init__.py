@@ -10,9 +10,9 @@ from orchestrator.lab.commands import down, ssh_command, status, up
 from orchestrator.lab.engine import docker_client
 from orchestrator.lab.lab import Lab
 from orchestrator.lab.model import HostOptions, HostStatus, LabHost, LabStatus, Layout
+from orchestrator.lab.needs import Missing, install_missing, requirements
 from orchestrator.lab.processes import LabError
 from orchestrator.lab.provision import DOCKER_USER, SUDO_USER
-from orchestrator.lab.requirements import Missing, install_missing, requirements
 
 __all__ = [
     "DOCKER_USER",

@@ -19,8 +19,8 @@ from orchestrator.errors import RequestError
 from orchestrator.lab import base_images, builder, cleanup, engine, faults, network, processes, provision
 from orchestrator.lab.client_files import write_client_files
 from orchestrator.lab.model import HostOptions, HostStatus, LabHost, LabStatus, Layout, State, host_options
+from orchestrator.lab.needs import require
 from orchestrator.lab.processes import Boot, LabError
-from orchestrator.lab.requirements import require
 
 _ENGINE_SOCKET = "run/docker.sock"
 _ROOTS = {"trixie": "trixie", "podman": "trixie"}
