@@ -93,8 +93,9 @@ class UnixConnection(http.client.HTTPConnection):
 class Response:
     """An answer that is read piece by piece."""
 
-    def __init__(self, raw: http.client.HTTPResponse) -> None:
+    def __init__(self, raw: http.client.HTTPResponse, sock: socket.socket) -> None:
         self._raw = raw
+        self._socket = sock
         self.status = raw.status
         self.headers = raw.headers
 
@@ -140,9 +141,10 @@ class Response:
         """The body has been read to its end."""
         return self._raw.isclosed()
 
-    def close(self) -> None:
-        """Give the rest of the body up."""
-        self._raw.close()
+    def abort(self) -> None:
+        """End the answer now, from any thread: whoever reads it sees its end or an error."""
+        with contextlib.suppress(OSError):  # it has ended by itself
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class Engine:
@@ -154,6 +156,7 @@ class Engine:
         self._idle: List[UnixConnection] = []
         self._lock = threading.Lock()
         self._version: Optional[Dict[str, Any]] = None
+        self._system: Optional[Dict[str, Any]] = None
 
     def get(self, path: str, query: Query = None, *, timeout: Optional[float] = None) -> Any:
         """GET ``path`` and return the decoded JSON, or ``None`` for an empty answer.
@@ -249,6 +252,19 @@ class Engine:
             self._version = answer
         return self._version
 
+    def system(self) -> Dict[str, Any]:
+        """Return the engine's answer to ``/info``, asked once: it is slow, and what we use of it is stable.
+
+        Raises:
+            EngineError: The engine could not be asked.
+        """
+        if self._system is None:
+            answer = self.get("/info")
+            if not isinstance(answer, dict):
+                raise EngineError(0, "the engine does not describe itself")
+            self._system = answer
+        return self._system
+
     def close(self) -> None:
         """Close idle connections; the engine can be used again afterwards."""
         with self._lock:
@@ -307,7 +323,8 @@ def _exchange(
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             # A refusal may come, and the engine hang up, while we still send: the answer says why.
             connection.request(method, url, body=body, headers=headers, encode_chunked=chunked)
-        return Response(connection.getresponse())
+        sock = connection.sock
+        return Response(connection.getresponse(), sock)
 
 
 def _refusal(response: Response) -> str:

@@ -1,0 +1,141 @@
+"""What a container needs on the host before it can be created: its files, network and volumes.
+
+Owns making and removing them. It must not know the order of operations nor the container itself.
+Every container gets copies of its own of its configs and secrets, with the owner and mode it asked
+for: nothing that happens later to another container can change them under its feet.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Any, Dict, Tuple
+
+from orchestrator.agent import containers, durable
+from orchestrator.agent.engine import Engine, EngineError
+from orchestrator.agent.handler import Refusal
+from orchestrator.agent.journal import Journal
+from orchestrator.agent.paths import check_name, private_directory
+from orchestrator.protocol.instance import InstanceConfig
+
+
+class Stage:
+    """Makes what the containers of one project stand on. Safe to use from many threads."""
+
+    def __init__(self, engine: Engine, journal: Journal) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._made: Dict[str, bool] = {}
+
+    def network(self) -> None:
+        """Make the project's network, unless it is there.
+
+        Raises:
+            Refusal: ``conflict``: something else has its name.
+        """
+        self._ensure(
+            "network", self._journal.project, "/networks", {"Driver": "bridge", "CheckDuplicate": True}
+        )
+
+    def volumes(self, config: InstanceConfig) -> None:
+        """Make the volumes of an instance, unless they are there.
+
+        Raises:
+            Refusal: ``conflict``: a volume of that name was not made by us.
+        """
+        for mount in config.mounts:
+            if mount.type == "volume":
+                self._ensure("volume", mount.source, "/volumes", {})
+
+    def files(self, config: InstanceConfig, name: str) -> Tuple[containers.MountedFile, ...]:
+        """Write the configs and secrets of the container ``name`` and return where they are.
+
+        Raises:
+            Refusal: ``not-found``: the journal has lost one. ``bad-request``: we may not give it away.
+            OSError: It could not be written.
+        """
+        folder = self._folder(name)
+        shutil.rmtree(folder, ignore_errors=True)
+        found = []
+        for index, file in enumerate(config.configs):
+            data = self._journal.config(file.sha256)
+            if data is None:
+                raise _lost("config", file.target)
+            path = folder / f"config-{index}"
+            _write(path, data, file.mode, (file.uid, file.gid))
+            found.append(containers.MountedFile(str(path), file.target))
+        for index, ref in enumerate(config.secrets):
+            value = self._journal.secret(ref.hmac)
+            if value is None:
+                raise _lost("secret", ref.name)
+            path = folder / f"secret-{index}"
+            _write(path, value, ref.mode, (ref.uid, ref.gid))
+            found.append(containers.MountedFile(str(path), ref.target))
+        return tuple(found)
+
+    def discard_files(self, name: str) -> None:
+        """Remove the files of a container that is gone."""
+        shutil.rmtree(self._folder(name), ignore_errors=True)
+
+    def _folder(self, name: str) -> Path:
+        return self._journal.files.mounts / check_name(name, "container's name")
+
+    def _ensure(self, what: str, name: str, collection: str, body: Dict[str, Any]) -> None:
+        with self._lock:
+            if name in self._made:
+                return
+            labels = {containers.PROJECT: self._journal.project}
+            found = self._find(f"{collection}/{name}")
+            if found is None or found.get("Name") != name:  # engines also match the start of an id
+                self._create(f"{collection}/create", {"Name": name, "Labels": labels, **body})
+            elif (found.get("Labels") or {}).get(containers.PROJECT) != self._journal.project:
+                raise Refusal(
+                    "conflict",
+                    f"a {what} called {name!r} is there already and does not belong to this project",
+                    hint=f"remove or rename that {what}, or the project",
+                )
+            self._made[name] = True
+
+    def _find(self, path: str) -> Any:
+        try:
+            return self._engine.get(path)
+        except EngineError as error:
+            if error.not_found:
+                return None
+            raise
+
+    def _create(self, path: str, body: Dict[str, Any]) -> None:
+        try:
+            self._engine.post(path, body=body)
+        except EngineError as error:
+            if error.status != 409:  # 409: another project's session on this host was quicker
+                raise
+
+
+def _lost(what: str, name: str) -> Refusal:
+    return Refusal(
+        "not-found",
+        f"the host no longer has the content of {what} {name!r}",
+        hint="apply the spec: it brings the content again",
+    )
+
+
+def _write(path: Path, data: bytes, mode: int, owner: Tuple[int, int]) -> None:
+    private_directory(path.parent)
+    try:
+        durable.write(path, data, mode=mode & 0o777, owner=owner)
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            raise
+        if owner != (0, 0):
+            raise Refusal(
+                "bad-request",
+                f"cannot give a file to {owner[0]}:{owner[1]}: the agent does not run as root",
+                hint="let the deploy user use sudo -n, or leave uid and gid of the file away",
+            ) from error
+        # Owner root was only the default; the container's root reads what belongs to us.
+        durable.write(path, data, mode=mode & 0o777, owner=(os.getuid(), os.getgid()))
