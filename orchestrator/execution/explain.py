@@ -1,0 +1,90 @@
+"""One screen that explains a failure: what was tried, what came back, the last lines, how long it ran.
+
+Owns the words of :class:`~orchestrator.errors.ApplyFailed` and its like. Pure; it must not know how
+anything is carried out, and says nothing of configurations, so that no secret can be in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.events import StepFailed
+from orchestrator.execution.world import CANCELLED, UNREACHABLE, Execution
+from orchestrator.planning.types import Step, StepKind
+
+_LOG_LINES = 20
+_PROBES = 5
+_OTHERS = 5
+
+_VERBS = {
+    StepKind.SHIP: "send the image",
+    StepKind.START: "start",
+    StepKind.STOP: "stop",
+    StepKind.RESUME: "start again",
+    StepKind.REMOVE: "remove",
+    StepKind.COMMIT: "record the release",
+    StepKind.FORGET: "forget release",
+    StepKind.REMOVE_VOLUME: "remove volume",
+    StepKind.REMOVE_IMAGE: "remove image",
+}
+
+_HINTS = {
+    "unhealthy": "see what its healthcheck got and its last lines above; the instance is kept, stopped",
+    "exited": "see its last lines above; the instance is kept, stopped, until the next apply",
+    "no-space": "free space on the host, for instance with 'deploy prune'",
+    "conflict": "something else on the host has that name, port or volume: see 'deploy status'",
+    UNREACHABLE: "see that the host is up and reachable, then apply again",
+}
+
+
+def describe(step: Step) -> str:
+    """Say what a step is about: ``start api[1] on web-1``."""
+    words = [_VERBS[step.kind]]
+    if step.service:
+        words.append(f"{step.service}[{step.slot}]" if step.slot else step.service)
+    elif step.kind is StepKind.SHIP:
+        words.append(step.image.removeprefix("sha256:")[:12])
+    elif step.name:
+        words.append(step.name)
+    return f"{' '.join(words)} on {step.host}"
+
+
+def message(failed: StepFailed) -> str:
+    """Say in one sentence what could not be done and why."""
+    return f"cannot {describe(failed.step)}: {failed.message}"
+
+
+def hint(failed: StepFailed) -> str:
+    """Say what to do next."""
+    code = failed.failure.code if failed.failure else ""
+    return _HINTS.get(code, "mend what is named above and apply again")
+
+
+def context(execution: Execution, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the lines below the message: the failure in detail, other failures, every host's state."""
+    lines: list[str] = []
+    cause = execution.cause
+    if cause is not None:
+        lines += _details(cause)
+    others = [
+        failed
+        for failed in execution.failures
+        if failed is not cause and not (failed.failure and failed.failure.code == CANCELLED)
+    ]
+    lines += [f"also: {message(failed)}" for failed in others[:_OTHERS]]
+    if len(others) > _OTHERS:
+        lines.append(f"also: {len(others) - _OTHERS} more")
+    lines += [f"{host}: {state}" for host, state in states]
+    return tuple(lines)
+
+
+def _details(failed: StepFailed) -> list[str]:
+    lines = [f"gave up after {failed.seconds:.1f} s"] if failed.seconds >= 0.05 else []
+    failure = failed.failure
+    if failure is None:
+        return lines
+    if failure.probes:
+        lines += ["tried:", *(f"  {probe}" for probe in failure.probes[-_PROBES:])]
+    if failure.logs:
+        lines += ["last lines:", *(f"  {line}" for line in failure.logs[-_LOG_LINES:])]
+    return lines

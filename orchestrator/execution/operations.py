@@ -1,0 +1,70 @@
+"""Steps as the protocol says them.
+
+Owns the translation of a batch of steps into one ``perform`` request, and which contents travel with
+it: only what the ``start`` operations of this very request need. Values of secrets pass through here
+and nowhere else in this folder; they are in no event and no repr.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.planning.types import Step, StepKind
+from orchestrator.protocol.messages import Operation, Perform
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under what name a run changes its hosts."""
+
+    project: str
+    release: str
+    """Of instances that are started."""
+    epochs: tuple[tuple[str, int], ...]
+    """(host, epoch of the lease held there)."""
+
+    def epoch(self, host: str) -> int:
+        """Return the epoch held on ``host``.
+
+        Raises:
+            KeyError: No lease is held there.
+        """
+        return dict(self.epochs)[host]
+
+
+def perform(terms: Terms, host: str, steps: Sequence[Step]) -> Perform:
+    """Say ``steps`` (predecessors first, all of ``host``) as one request; operation ids are positions."""
+    numbers = {step.id: number for number, step in enumerate(steps)}
+    contents: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    for step in steps:
+        if step.kind is StepKind.START and step.desired is not None:
+            contents.update((key, _base64(value)) for key, value in step.desired.contents)
+            secrets.update((key, _base64(value)) for key, value in step.desired.secrets)
+    return Perform(
+        project=terms.project,
+        epoch=terms.epoch(host),
+        operations=tuple(_operation(terms, step, numbers) for step in steps),
+        contents=contents,
+        secrets=secrets,
+    )
+
+
+def _operation(terms: Terms, step: Step, numbers: dict[str, int]) -> Operation:
+    return Operation(
+        id=numbers[step.id],
+        kind=step.kind.value.replace("-", "_"),
+        after=tuple(numbers[before] for before in step.after if before in numbers),
+        service=step.service,
+        slot=step.slot,
+        release=terms.release,
+        config=step.desired.config if step.kind is StepKind.START and step.desired is not None else None,
+        container=step.container,
+        name=step.name,
+    )
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")

@@ -1,0 +1,272 @@
+"""Which steps may start now, and which of them travel together. Pure: no I/O, no clock, no threads.
+
+Owns the state of every step of one run. A step is ready when all steps in its ``after`` ended well;
+there are no other barriers. Ready operations of one host leave as one batch, and operations of the
+same host whose remaining predecessors are all in that batch join it (chain fusion), so that a chain
+such as "start the new one, then stop the old" costs one request.
+
+Limits count *lanes*: a chain of fused operations runs one at a time and so takes one lane. The chains
+of a batch cover its operations, hence no host ever runs more at once than it has lanes (Dilworth).
+It must not know how a batch is carried out.
+"""
+
+from __future__ import annotations
+
+import enum
+import graphlib
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.planning.types import Step, StepKind
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may be under way at the same time."""
+
+    operations: int = 512
+    """Lanes over the whole fleet."""
+    operations_per_host: int = 32
+    ships: int = 16
+    """Images under way over the whole fleet."""
+    ships_per_host: int = 2
+
+    def __post_init__(self) -> None:
+        if min(self.operations, self.operations_per_host, self.ships, self.ships_per_host) < 1:
+            raise ValueError("a limit below 1 lets nothing ever start")
+
+
+class State(enum.Enum):
+    """Where one step is. Only ``PENDING`` and ``HANDED`` ever change."""
+
+    PENDING = "pending"
+    HANDED = "handed"
+    """Given to its host; how it ended is not known yet."""
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Steps that leave together: one ship, one commit, or the operations of one request."""
+
+    host: str
+    steps: tuple[Step, ...]
+    """Predecessors first."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A step that will not be tried."""
+
+    step: Step
+    because: str
+
+
+class Schedule:
+    """The state of all steps of one run.
+
+    Raises:
+        ValueError: Two steps share an id, a step waits for one that is not there, or for itself.
+    """
+
+    def __init__(self, steps: Sequence[Step], limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._steps = {step.id: step for step in steps}
+        if len(self._steps) != len(steps):
+            raise ValueError("two steps share an id")
+        self._order = _positions(self._steps)
+        self._state = dict.fromkeys(self._steps, State.PENDING)
+        self._waits = {step.id: set(step.after) for step in steps}
+        self._dependants: defaultdict[str, list[str]] = defaultdict(list)
+        for step in steps:
+            for before in dict.fromkeys(step.after):
+                self._dependants[before].append(step.id)
+        self._ready = {step.id for step in steps if not step.after}
+        self._open = 0
+        self._lanes = _Lanes(self._limits)
+        self._ships: Counter[str] = Counter()
+
+    def state(self, step: str) -> State:
+        """Return where the step with that id is."""
+        return self._state[step]
+
+    @property
+    def settled(self) -> bool:
+        """True when no step is under way and none can start any more."""
+        return not self._open and not self._ready
+
+    def startable(self, step: str) -> bool:
+        """True when every predecessor ended well: a handed step is then being worked on."""
+        return not self._waits[step]
+
+    def take(self) -> tuple[Batch, ...]:
+        """Return everything that may leave now and mark it as handed over."""
+        batches: list[Batch] = []
+        operations: defaultdict[str, list[str]] = defaultdict(list)
+        for name in sorted(self._ready, key=self._order.__getitem__):
+            step = self._steps[name]
+            if step.kind is StepKind.COMMIT:
+                batches.append(self._hand(step.host, [name]))
+            elif step.kind is StepKind.SHIP:
+                if self._ship_fits(step.host):
+                    self._ships[step.host] += 1
+                    batches.append(self._hand(step.host, [name]))
+            else:
+                operations[step.host].append(name)
+        fused = ((host, self._fuse(host, operations[host])) for host in sorted(operations))
+        batches.extend(self._hand(host, names) for host, names in fused if names)
+        return tuple(batches)
+
+    def done(self, step: str) -> tuple[Step, ...]:
+        """Mark a handed step as ended well; return handed steps whose turn it is now."""
+        self._leave(step, State.DONE)
+        turns: list[Step] = []
+        for name in self._dependants[step]:
+            self._waits[name].discard(step)
+            if self._waits[name]:
+                continue
+            if self._state[name] is State.PENDING:
+                self._ready.add(name)
+            elif self._state[name] is State.HANDED:
+                turns.append(self._steps[name])
+        return tuple(turns)
+
+    def failed(self, step: str) -> tuple[Skip, ...]:
+        """Mark a handed step as failed; return what is skipped because of it."""
+        self._leave(step, State.FAILED)
+        return self._skip_dependants(step, step)
+
+    def skipped(self, step: str, because: str) -> tuple[Skip, ...]:
+        """Mark a handed step as never tried; return it and what is skipped because of it."""
+        self._leave(step, State.SKIPPED)
+        return (Skip(self._steps[step], because), *self._skip_dependants(step, because))
+
+    def stop(self, because: str) -> tuple[Skip, ...]:
+        """Start nothing any more: skip all that is pending. What was handed over goes on."""
+        pending = [name for name in self._order if self._state[name] is State.PENDING]
+        return self._skip(pending, because)
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _hand(self, host: str, names: Iterable[str]) -> Batch:
+        steps = tuple(self._steps[name] for name in names)
+        for step in steps:
+            self._state[step.id] = State.HANDED
+            self._ready.discard(step.id)
+        self._open += len(steps)
+        return Batch(host, steps)
+
+    def _leave(self, name: str, state: State) -> None:
+        if self._state[name] is not State.HANDED:
+            raise ValueError(f"{name}: not under way")
+        self._state[name] = state
+        self._open -= 1
+        step = self._steps[name]
+        if step.kind is StepKind.SHIP:
+            self._ships[step.host] -= 1
+        else:
+            self._lanes.leave(name)
+
+    def _skip_dependants(self, name: str, because: str) -> tuple[Skip, ...]:
+        found: list[str] = []
+        seen, stack = {name}, [name]
+        while stack:
+            fresh = [after for after in self._dependants[stack.pop()] if after not in seen]
+            seen.update(fresh)
+            stack.extend(fresh)
+            found.extend(after for after in fresh if self._state[after] is State.PENDING)
+        return self._skip(sorted(found, key=self._order.__getitem__), because)
+
+    def _skip(self, names: Sequence[str], because: str) -> tuple[Skip, ...]:
+        for name in names:
+            self._state[name] = State.SKIPPED
+            self._ready.discard(name)
+        return tuple(Skip(self._steps[name], because) for name in names)
+
+    def _ship_fits(self, host: str) -> bool:
+        return self._ships[host] < self._limits.ships_per_host and self._ships.total() < self._limits.ships
+
+    def _fuse(self, host: str, ready: Sequence[str]) -> list[str]:
+        """Choose the operations of one request: the ready ones, and chains that hang on them alone."""
+        chosen: dict[str, None] = {}
+        heap = [(self._order[name], name) for name in ready]
+        heapq.heapify(heap)
+        while heap:
+            _, name = heapq.heappop(heap)
+            if not self._lanes.enter(name, host, [b for b in self._steps[name].after if b in chosen]):
+                continue
+            chosen[name] = None
+            for after in self._dependants[name]:
+                step = self._steps[after]
+                if (
+                    step.host == host
+                    and step.kind in OPERATIONS
+                    and self._state[after] is State.PENDING
+                    and self._waits[after] <= chosen.keys()
+                ):
+                    heapq.heappush(heap, (self._order[after], after))
+        return list(chosen)
+
+
+class _Lanes:
+    """Who runs beside whom: chains of fused operations, one lane each."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lane: dict[str, int] = {}
+        self._tail: dict[int, str] = {}
+        self._length: Counter[int] = Counter()
+        self._host: dict[int, str] = {}
+        self._open: Counter[str] = Counter()
+        self._next = 0
+
+    def enter(self, name: str, host: str, before: Sequence[str]) -> bool:
+        """Find a lane for an operation: one that ends in a predecessor, else a free one."""
+        for lane in (self._lane[b] for b in before):
+            if self._tail[lane] in before:
+                self._place(name, lane)
+                return True
+        full = self._open[host] >= self._limits.operations_per_host
+        if full or self._open.total() >= self._limits.operations:
+            return False
+        self._next += 1
+        self._open[host] += 1
+        self._host[self._next] = host
+        self._place(name, self._next)
+        return True
+
+    def leave(self, name: str) -> None:
+        """Take an operation out; its lane is free when it was the last one in it."""
+        lane = self._lane.pop(name, None)
+        if lane is None:
+            return
+        self._length[lane] -= 1
+        if not self._length[lane]:
+            self._open[self._host.pop(lane)] -= 1
+            del self._length[lane], self._tail[lane]
+
+    def _place(self, name: str, lane: int) -> None:
+        self._lane[name] = lane
+        self._tail[lane] = name
+        self._length[lane] += 1
+
+
+OPERATIONS = frozenset(StepKind) - {StepKind.SHIP, StepKind.COMMIT}
+"""Kinds that travel in a ``perform`` request; their values are the protocol's names."""
+
+
+def _positions(steps: dict[str, Step]) -> dict[str, int]:
+    """Number the steps, predecessors first and otherwise as given."""
+    for step in steps.values():
+        for before in step.after:
+            if before not in steps:
+                raise ValueError(f"{step.id}: waits for {before!r}, which is not there")
+    try:
+        order = graphlib.TopologicalSorter({s.id: s.after for s in steps.values()}).static_order()
+        return {name: position for position, name in enumerate(order)}
+    except graphlib.CycleError as error:
+        raise ValueError(f"steps wait for each other: {' -> '.join(error.args[1])}") from error
