@@ -19,6 +19,7 @@ from rich.text import Text
 from orchestrator import events as ev
 from orchestrator.report import plan_view
 from orchestrator.report.board import Board, Row, fit
+from orchestrator.report.mask import Masker
 from orchestrator.report.output import Output
 from orchestrator.report.plain import event_lines
 from orchestrator.report.style import Role, ansi, unstyled
@@ -79,6 +80,7 @@ class ConsoleListener:
             markup=False,
             emoji=False,
         )
+        self._mask = Masker()
         self._memory = Memory()
         self._board = Board(self._memory)
         self._state = threading.Lock()
@@ -90,6 +92,7 @@ class ConsoleListener:
     def __call__(self, event: ev.Event) -> None:
         """Take ``event`` in and show it."""
         with self._state:
+            event = self._mask(event)
             self._memory.observe(event)
             self._board.apply(event, self._clock())
             lines = self._lines(event)

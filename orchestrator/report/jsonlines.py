@@ -15,6 +15,7 @@ from orchestrator import events as ev
 from orchestrator.planning.types import Step
 from orchestrator.protocol.messages import Failure
 from orchestrator.report import plan_view
+from orchestrator.report.mask import Masker
 from orchestrator.report.output import Output
 from orchestrator.report.text import clean, clean_lines
 
@@ -39,12 +40,13 @@ class JsonListener:
     def __init__(self, output: Output, clock: Callable[[], float]) -> None:
         self._output = output
         self._clock = clock
+        self._mask = Masker()
         self._lock = threading.Lock()
 
     def __call__(self, event: ev.Event) -> None:
         """Write ``event``."""
         with self._lock:
-            document = event_document(event, self._clock())
+            document = event_document(self._mask(event), self._clock())
             self._output.lines((json.dumps(document, separators=(", ", ": ")),))
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator import events as ev
 from orchestrator.report import failure_view, plan_view
 from orchestrator.report.failure_view import FailedStep
+from orchestrator.report.mask import Masker
 from orchestrator.report.output import Output
 from orchestrator.report.style import Style, unstyled
 from orchestrator.report.text import clean, duration, plural, short_id, size
@@ -36,6 +37,7 @@ class PlainListener:
         self._output = output
         self._only = only
         self._verbose = verbose
+        self._mask = Masker()
         self._memory = Memory()
         self._phases: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -43,6 +45,7 @@ class PlainListener:
     def __call__(self, event: ev.Event) -> None:
         """Print ``event``."""
         with self._lock:
+            event = self._mask(event)
             self._memory.observe(event)
             if (self._only is None or isinstance(event, self._only)) and not self._repeated(event):
                 self._output.lines(event_lines(event, self._memory, verbose=self._verbose))

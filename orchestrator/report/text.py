@@ -34,6 +34,8 @@ def clean(text: str, limit: int = LINE_LIMIT) -> str:
     Escape sequences and everything that is not drawn are dropped, line ends and tabs become spaces, and
     what is cut off is marked by ``...``.
     """
+    if len(text) <= limit and text.isprintable():  # nearly all there is to show
+        return text.rstrip()
     room = limit * 4
     cut = len(text) > room
     bare = _SEQUENCE.sub("", text[:room])
