@@ -17,7 +17,7 @@ from orchestrator.spec.inventory_types import Host, Inventory
 from orchestrator.spec.loader import read_text
 from orchestrator.spec.positions import Positions
 from orchestrator.spec.yaml_data import Map
-from orchestrator.spec.yaml_reader import read_yaml
+from orchestrator.spec.yaml_reader import NOT_YAML, read_yaml
 
 _BOOLEANS = dict.fromkeys(("yes", "true", "on"), True) | dict.fromkeys(("no", "false", "off"), False)
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
@@ -70,7 +70,7 @@ def parse_inventory(text: str, file: str, *, directory: Path) -> Inventory:
     if refusal := _refusal(text):
         raise InventoryError([Problem(refusal[0], file, 1, hint=refusal[1])])
     data, unreadable = read_yaml(text, file, scalar=ansible_scalar, opaque_tags=_OPAQUE)
-    if any(problem.message.startswith("this is not YAML") for problem in unreadable):
+    if any(problem.message.startswith(NOT_YAML) for problem in unreadable):
         raise InventoryError(unreadable)
     tree = read_tree(data, Positions(data, file))
     findings = Findings()

@@ -27,7 +27,7 @@ from orchestrator.spec.positions import Positions
 from orchestrator.spec.references import check_references
 from orchestrator.spec.validate import validate, validate_defaults, without_extensions
 from orchestrator.spec.yaml_data import Map
-from orchestrator.spec.yaml_reader import MAX_BYTES, read_yaml
+from orchestrator.spec.yaml_reader import MAX_BYTES, NOT_YAML, read_yaml
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def parse_spec(
         document, unreadable = read_yaml(text, name, interpolate=replace)
         problems += unreadable
         data = merge(data, document)
-    if any(problem.message.startswith("this is not YAML") for problem in problems):
+    if any(problem.message.startswith(NOT_YAML) for problem in problems):
         raise SpecError(problems)  # half a file would only raise problems of its own
     files = tuple(name for _, name in documents)
     data = without_resets(data)

@@ -67,6 +67,12 @@ def _capabilities(value: object) -> object:
     return tuple(sorted(names))
 
 
+def _terms(value: object) -> object:
+    if value in ([], ()):
+        raise ValueError("expected at least one host, group or label selector")
+    return as_list(value)
+
+
 def _dependencies(value: object) -> object:
     if isinstance(value, Mapping):
         given = [
@@ -110,7 +116,7 @@ class Service(Part):
     """Containers of one image and one configuration."""
 
     image: Name = Field(description="Name of an image of this spec.", examples=["api"])
-    hosts: Annotated[tuple[HostTerm, ...], Field(min_length=1), BeforeValidator(as_list)] = Field(
+    hosts: Annotated[tuple[HostTerm, ...], BeforeValidator(_terms)] = Field(
         default=("all",),
         description="Where it may run: hosts, groups or label selectors (`zone=a`) of the inventory.",
         examples=[["web"]],

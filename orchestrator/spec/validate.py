@@ -30,8 +30,8 @@ NOT_HERE: dict[str, str] = {
     "mem_limit": "write resources: {memory: ...}",
     "cpus": "write resources: {cpus: ...}",
     "pids_limit": "write resources: {pids: ...}",
-    "network_mode": "networks are made by the agent",
-    "networks": "networks are made by the agent",
+    "network_mode": "there is nothing to configure about networks",
+    "networks": "there is nothing to configure about networks",
     "platform": "write it in the image's build:",
     "privileged": "write cap_add: with the capabilities it needs",
     "restart": "the agent restarts what stops",
@@ -57,7 +57,6 @@ _TYPES = {
     "model_type": "a map",
     "string_type": "a string",
     "string_too_short": "some text",
-    "too_short": "at least one item",
     "tuple_type": "a list",
 }
 _BOUNDS = {

@@ -22,6 +22,8 @@ _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,253}[A-Za-z0-9])?")
+_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+_SPECIAL = {_ENV_NAME: "_.-", _LABEL_NAME: "._/-", _HOST_NAME: ".-"}
 _PATH = re.compile(r"/[A-Za-z0-9._@+=~/-]{1,4094}")
 
 MAX_SECONDS = 365 * 86400.0
@@ -152,7 +154,7 @@ def pairs(value: object, *, name: re.Pattern[str], what: str, separators: str = 
     wrong: list[str] = []
     for key, item in items:
         if not isinstance(key, str | int) or isinstance(key, bool) or not name.fullmatch(str(key)):
-            wrong.append(f"expected the name of {what} (matching {name.pattern}), got {key!r}")
+            wrong.append(f"expected {what} named by letters, digits and {_SPECIAL[name]}, got {key!r}")
         elif str(key) in found:
             wrong.append(f"{key}: {what} that is given twice")
         else:
@@ -296,6 +298,6 @@ Environment = Annotated[
 Labels = Annotated[Pairs, BeforeValidator(_pairs_of(_LABEL_NAME, "a label")), WithJsonSchema(_PAIRS_SCHEMA)]
 Hosts = Annotated[
     Pairs,
-    BeforeValidator(_pairs_of(re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}"), "a host", "=:")),
+    BeforeValidator(_pairs_of(_HOST_NAME, "a host", "=:")),
     WithJsonSchema(_PAIRS_SCHEMA),
 ]

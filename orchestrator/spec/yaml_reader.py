@@ -4,9 +4,10 @@ Owns the walk over the parser's events: positions, duplicate keys, anchors and m
 bound, tags, interpolation of scalars. It must not know what the keys mean.
 
 The parser is libyaml's (``ruamel.yaml.clib``) where it is installed, about twenty times faster than
-ruamel.yaml's own, which is used otherwise. Scalars follow YAML 1.2's core schema, except that whatever
-cannot be written back exactly (``1.10``, ``0644``, ``0x1F``) stays the text it was: fields that are
-numbers read it, and an environment variable keeps the user's own digits.
+ruamel.yaml's own. That one reads what libyaml refuses: it knows YAML 1.2, where ``[a:b]`` is text.
+Scalars follow YAML 1.2's core schema, except that whatever cannot be written back exactly (``1.10``,
+``0644``, ``0x1F``) stays the text it was: fields that are numbers read it, and an environment variable
+keeps the user's own digits.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ MAX_VALUES = 1_000_000
 """Most values in a document after its aliases are expanded, so that few lines cannot become gigabytes."""
 MAX_BYTES = 16 << 20
 """Largest file."""
+NOT_YAML = "this is not YAML"
+"""How the message of a syntax error begins."""
 MAX_PROBLEMS = 100
 """Reading stops after so many problems."""
 
@@ -74,20 +77,30 @@ def read_yaml(
     if len(text) > MAX_BYTES:
         message = f"the file is larger than {MAX_BYTES >> 20} MiB"
         return Map(), (Problem(message, file),)
-    reader = _Reader(file, scalar, interpolate, opaque_tags)
-    try:
-        return reader.document(_events(text)), tuple(reader.problems)
-    except _Stop:
-        pass
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        words = " ".join(str(part) for part in (error.context, error.problem) if part)
-        hint = _syntax_hint(text, line)
-        reader.problems.append(Problem(f"this is not YAML: {words}", file, line, column, hint=hint))
-    except (YAMLError, ValueError, OverflowError) as error:
-        reader.problems.append(_unreadable(error, text, file))
-    return Map(), tuple(reader.problems)
+    arguments = (file, scalar, interpolate, opaque_tags)
+    problems: tuple[Problem, ...] = ()
+    for events in (_fast_events, _exact_events):
+        reader = _Reader(*arguments)
+        try:
+            return reader.document(events(text)), tuple(reader.problems)
+        except _Stop:
+            return Map(), tuple(reader.problems)
+        except ImportError:
+            continue
+        except (YAMLError, ValueError, OverflowError) as error:
+            failure = _syntax_problem(error, text, file)
+            before = (problem for problem in reader.problems if problem.line < failure.line)
+            problems = (*before, failure)
+    return Map(), problems
+
+
+def _syntax_problem(error: Exception, text: str, file: str) -> Problem:
+    if not isinstance(error, MarkedYAMLError):
+        return _unreadable(error, text, file)
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    words = " ".join(str(part).strip() for part in (error.context, error.problem) if part)
+    return Problem(f"{NOT_YAML}: {words}", file, line, column, hint=_syntax_hint(text, line))
 
 
 def _syntax_hint(text: str, line: int) -> str:
@@ -106,20 +119,21 @@ def _unreadable(error: Exception, text: str, file: str) -> Problem:
     before = text[:index] if isinstance(index, int) else ""
     reason = getattr(error, "reason", None) or str(error)
     column = index - before.rfind("\n") if isinstance(index, int) else 0
-    return Problem(f"this is not YAML: {reason}", file, before.count("\n") + 1, column)
+    return Problem(f"{NOT_YAML}: {reason}", file, before.count("\n") + 1, column)
 
 
-def _events(text: str) -> Iterator[_Event]:
-    try:
-        from _ruamel_yaml import CParser  # type: ignore[import-not-found]  # noqa: PLC0415 - optional, untyped
-    except ImportError:
-        from ruamel.yaml import YAML  # noqa: PLC0415 - slow to import, and only needed here
+def _fast_events(text: str) -> Iterator[_Event]:
+    from _ruamel_yaml import CParser  # type: ignore[import-not-found]  # noqa: PLC0415 - optional, untyped
 
-        yield from YAML(typ="safe", pure=True).parse(text)
-        return
     parser = CParser(text)
     while (event := parser.get_event()) is not None:
         yield event
+
+
+def _exact_events(text: str) -> Iterator[_Event]:
+    from ruamel.yaml import YAML  # noqa: PLC0415 - slow to import, and seldom needed
+
+    yield from YAML(typ="safe", pure=True).parse(text)
 
 
 class _Reader:
@@ -194,7 +208,7 @@ class _Reader:
     def _alias(self, event: _Event, depth: int) -> Any:
         if event.anchor not in self._anchors:
             self._problem(event, f"no anchor &{event.anchor} stands complete before this alias")
-            return None
+            return Map()
         value, weight, height = self._anchors[event.anchor]
         self._count += weight
         self._peak = max(self._peak, depth + height)
