@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import IO, Literal, cast
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -26,7 +26,7 @@ from orchestrator.report.style import Role, ansi, unstyled
 from orchestrator.report.wording import Memory
 
 REFRESHES = 8
-"""Drawings a second: often enough to look alive, too few to flicker."""
+"""Looks at the board a second; it is drawn again only when it reads differently, so nothing flickers."""
 _MARGIN = 2
 """Lines of the terminal that the board leaves free: one above, one for the cursor."""
 
@@ -87,7 +87,7 @@ class ConsoleListener:
         """Guards memory and board. The drawing thread takes it, so nothing is drawn while it is held."""
         self._screen = threading.Lock()
         """Guards the live board's coming and going."""
-        self._live: Live | None = None
+        self._shown: _Shown | None = None
 
     def __call__(self, event: ev.Event) -> None:
         """Take ``event`` in and show it."""
@@ -123,27 +123,53 @@ class ConsoleListener:
             self._console.print(text, soft_wrap=True)
 
     def _bring_up(self, *, transient: bool) -> None:
-        if self._live is None:
-            self._live = Live(
-                console=self._console,
-                get_renderable=self._draw,
-                refresh_per_second=REFRESHES,
-                transient=transient,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            self._live.start()
+        if self._shown is None:
+            self._shown = _Shown(self._console, self._rows, colour=self._colour, transient=transient)
 
     def _take_down(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._shown is not None:
+            self._shown.close()
+            self._shown = None
 
-    def _draw(self) -> RenderableType:
+    def _rows(self) -> tuple[Row, ...]:
         height = max(1, self._console.height - _MARGIN)
         with self._state:
-            rows = fit(self._board.rows(self._clock()), height)
-        return board_table(rows, colour=self._colour)
+            return fit(self._board.rows(self._clock()), height)
+
+
+class _Shown:
+    """The board while it is on the screen, and the thread that keeps it current."""
+
+    def __init__(
+        self, console: Console, rows: Callable[[], tuple[Row, ...]], *, colour: bool, transient: bool
+    ) -> None:
+        self._rows = rows
+        self._live = Live(
+            console=console,
+            get_renderable=lambda: board_table(rows(), colour=colour),
+            auto_refresh=False,
+            transient=transient,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._keep_current, name="deploy-console", daemon=True)
+        self._live.start(refresh=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Draw the last state, or nothing of it when it is transient, and give the cursor back."""
+        self._end.set()
+        self._thread.join()
+        self._live.stop()
+
+    def _keep_current(self) -> None:
+        drawn: tuple[Row, ...] = ()
+        while not self._end.wait(1 / REFRESHES):
+            rows = self._rows()
+            if rows != drawn:
+                self._live.refresh()
+                drawn = rows
 
 
 def board_table(rows: tuple[Row, ...], *, colour: bool) -> Table:
@@ -152,7 +178,7 @@ def board_table(rows: tuple[Row, ...], *, colour: bool) -> Table:
     overflow: Literal["ellipsis"] = "ellipsis"
     table.add_column(no_wrap=True, overflow=overflow, max_width=32, min_width=8)
     table.add_column(no_wrap=True, overflow=overflow, min_width=10)
-    table.add_column(no_wrap=True, overflow=overflow, max_width=32)
+    table.add_column(no_wrap=True, overflow=overflow, max_width=32, min_width=16)
     table.add_column(no_wrap=True, overflow=overflow, ratio=1)
     for row in rows:
         style = _STYLES[row.role] if colour and row.role else ""

@@ -61,7 +61,7 @@ def advice(step: Step, failure: Failure | None) -> str:
     if code in {"cancelled", "upstream"}:
         return "run `deploy apply` again: it starts from what is there"
     if step.kind in {StepKind.START, StepKind.RESUME} and step.service:
-        return clean(f"`deploy logs {step.service}` shows the whole log; mend it, then apply again")
+        return clean(f"`deploy logs {step.service}` shows the whole log; fix it, then apply again")
     return "run `deploy apply` again: it starts from what is there"
 
 

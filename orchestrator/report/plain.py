@@ -1,7 +1,8 @@
 """A run as plain lines: stable, one fact a line, made for pipes, logs and ``grep``.
 
 Owns the line of every event and the listener that writes them. No colours, no cursor movement, no
-control characters, no rich.
+control characters, no rich. The error that ended a run is :mod:`.errors_view`'s, on standard error: here
+is only that it failed.
 """
 
 from __future__ import annotations
@@ -153,8 +154,9 @@ def _restore_finished(event: ev.RestoreFinished, _memory: Memory, _verbose: bool
     return (head, *(f"  {clean(host)}: {clean(state)}" for host, state in event.states))
 
 
-def _finished(event: ev.Finished, _memory: Memory, _verbose: bool, style: Style) -> Lines:
-    return (finished_line(event, style),)
+def _finished(event: ev.Finished, _memory: Memory, verbose: bool, style: Style) -> Lines:
+    trips = ", ".join(f"{clean(host)} {count}" for host, count in sorted(event.round_trips.items()))
+    return (*((f"round trips: {trips}",) if verbose and trips else ()), finished_line(event, style))
 
 
 def failed_step(event: ev.StepFailed, memory: Memory) -> FailedStep:

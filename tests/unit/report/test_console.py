@@ -13,7 +13,7 @@ from support.report_samples import NOW, finished, plan, run, start
 
 from orchestrator import events as ev
 from orchestrator.report.board import Row
-from orchestrator.report.console import ConsoleListener, board_table
+from orchestrator.report.console import ConsoleListener, _Shown, board_table
 from orchestrator.report.output import Output
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -64,11 +64,11 @@ def test_nothing_moves_while_the_plan_is_being_read():
     listener = ConsoleListener(Output(stream), clock=lambda: NOW)
     listener(ev.HostConnecting("web-1"))
     listener(ev.Planned(plan()))
-    assert listener._live is None
+    assert listener._shown is None
     listener(ev.LeaseTaken(8, ("web-1",)))
-    assert listener._live is not None
+    assert listener._shown is not None
     listener.close()
-    assert listener._live is None
+    assert listener._shown is None
 
 
 def test_no_colour_when_told_so():
@@ -91,9 +91,8 @@ def test_many_hosts_stay_within_the_terminal():
     listener = ConsoleListener(Output(stream), clock=lambda: NOW)
     for number in range(100):
         listener(ev.HostConnecting(f"web-{number:03}"))
-    table = listener._draw()
+    assert len(listener._rows()) == 10
     listener.close()
-    assert table.row_count == 10
     assert "and 91 more" in ESCAPE.sub("", stream.getvalue())
 
 
@@ -141,3 +140,28 @@ def test_a_terminal_that_goes_away_stops_nothing():
     for event in run():
         listener(event)
     listener.close()
+
+
+def test_a_still_board_is_not_drawn_again(monkeypatch):
+    """While nothing changes nothing is written, so nothing can flicker; a change is drawn."""
+    monkeypatch.setattr("orchestrator.report.console.REFRESHES", 1000)
+    drawings = threading.Semaphore(0)
+    looks = threading.Semaphore(0)
+    rows = [(Row("web-1", "starting"),)]
+
+    def look():
+        looks.release()
+        return rows[0]
+
+    shown = _Shown(Console(file=io.StringIO(), force_terminal=True), look, colour=True, transient=True)
+    monkeypatch.setattr(shown._live, "refresh", drawings.release)
+    for _ in range(20):
+        assert looks.acquire(timeout=20)
+    while drawings.acquire(blocking=False):
+        pass
+    for _ in range(20):
+        assert looks.acquire(timeout=20)
+    assert not drawings.acquire(blocking=False)
+    rows[0] = (Row("web-1", "healthy"),)
+    assert drawings.acquire(timeout=20)
+    shown.close()
