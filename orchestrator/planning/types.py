@@ -265,7 +265,7 @@ class Step:
     service: str = ""
     slot: int = 0
     desired: DesiredInstance | None = None
-    """``START``."""
+    """``START``; ``RESUME`` when it comes from a plan."""
     container: str = ""
     """``STOP``, ``RESUME``, ``REMOVE``: the container's id. A stop in an undo of a start that has no id
     yet is left to the agent's answer."""

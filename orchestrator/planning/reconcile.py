@@ -1,0 +1,183 @@
+"""Desired x observed -> plan: what happens to every slot, and why.
+
+Owns the assembly of a plan from the decisions about slots (:mod:`.slots`), hosts (:mod:`.reach`) and
+old releases (:mod:`.retention`). Pure; equal inputs give an equal plan whatever their order. It must
+not know how anything is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from orchestrator.planning.clashes import clashes
+from orchestrator.planning.limit import EVERYTHING, Limit
+from orchestrator.planning.observed import Index, by_host
+from orchestrator.planning.reach import Reach, reach
+from orchestrator.planning.retention import Retention, retention
+from orchestrator.planning.slots import Rules, decide
+from orchestrator.planning.types import Action, Change, Desired, Observed, Plan, Reason
+from orchestrator.protocol.messages import ReleasedInstance, ReleaseRecord
+
+_ORDER = {action: number for number, action in enumerate(Action)}
+
+
+def reconcile(
+    desired: Desired,
+    observed: Observed,
+    *,
+    limit: Limit = EVERYTHING,
+    reason: str = "apply",
+    rollback: Reason | None = None,
+) -> Plan:
+    """Return the plan that brings the fleet from ``observed`` to ``desired``.
+
+    Args:
+        desired: What should run.
+        observed: What the hosts said.
+        limit: The hosts and services that may change; nothing outside is touched.
+        reason: What the release record will say it was made for.
+        rollback: Set for a rollback: stopped containers are resumed, and this is why.
+
+    Raises:
+        HostUnreachable: A host is down that holds or gets something that would change.
+    """
+    index = Index(observed)
+    scope = reach(desired, index, limit)
+    changes = _changes(desired, index, scope, rollback)
+    essential = any(change.action is not Action.KEEP for change in changes)
+    after = _after(changes, scope)
+    stale = _unrecorded(index, scope, after)
+    participants = _participants(changes, after, scope, stale) if essential or stale else ()
+    goes = retention(
+        index,
+        changes,
+        slots=scope.slots,
+        keep=dict(desired.keep_releases),
+        participants=participants,
+        forget_on=scope.hosts if limit.services is None else (),
+    )
+    return _plan(
+        desired,
+        index,
+        scope,
+        (*changes, *goes.discards),
+        goes,
+        reason=reason,
+        participants=participants,
+        unrecorded=() if essential else stale,
+    )
+
+
+def _changes(desired: Desired, index: Index, scope: Reach, rollback: Reason | None) -> tuple[Change, ...]:
+    """Return the changes of all planned slots, unsorted."""
+    released = index.current
+    recorded = {(item.service, item.slot): item for item in released.instances} if released else {}
+    services = {service for service, _ in desired.depends_on}
+    number = int(released.id[1:]) if released else 0
+    absent = Rules(number, Reason("not-in-spec", "not in the spec any more"), rollback)
+    surplus = Rules(number, Reason("removed", "fewer instances are wanted"), rollback)
+    changes: list[Change] = []
+    for slot in scope.slots:
+        rules = surplus if slot[0] in services else absent
+        found = [item for item in index.slots.get(slot, ()) if item.host in scope.hosts]
+        changes += decide(slot, scope.wanted.get(slot), found, recorded.get(slot), rules)
+    held = clashes(changes)
+    return tuple(
+        replace(change, action=Action.REPLACE_STOP_FIRST)
+        if change.action is Action.REPLACE and change.current and change.current.container.id in held
+        else change
+        for change in changes
+    )
+
+
+def _after(changes: Sequence[Change], scope: Reach) -> dict[str, set[ReleasedInstance]]:
+    """Return what each host holds once the plan is carried out."""
+    after: dict[str, set[ReleasedInstance]] = {}
+    for change in changes:
+        if change.desired is not None:
+            instance = ReleasedInstance(change.host, *change.desired.key, change.desired.config.digest)
+            after.setdefault(change.host, set()).add(instance)
+    for item in scope.carried:
+        after.setdefault(item.instance.host, set()).add(item.instance)
+    return after
+
+
+def _unrecorded(index: Index, scope: Reach, after: dict[str, set[ReleasedInstance]]) -> tuple[str, ...]:
+    """Return the hosts whose own newest record does not say what they will hold."""
+    # Records of one release share their instances between hosts: each is split up by host once.
+    splits: dict[int, dict[str, tuple[ReleasedInstance, ...]]] = {}
+
+    def recorded(host: str, record: ReleaseRecord | None) -> set[ReleasedInstance]:
+        if record is None:
+            return set()
+        split = splits.setdefault(id(record.instances), {}) or by_host(record)
+        splits[id(record.instances)] = split
+        return set(split.get(host, ()))
+
+    return tuple(
+        host
+        for host in sorted(scope.hosts)
+        if recorded(host, next(reversed(index.up[host].releases), None)) != after.get(host, set())
+    )
+
+
+def _participants(
+    changes: Sequence[Change],
+    after: dict[str, set[ReleasedInstance]],
+    scope: Reach,
+    stale: Sequence[str],
+) -> tuple[str, ...]:
+    hosts = {change.host for change in changes if change.action is not Action.KEEP}
+    hosts.update(stale)
+    hosts.update(host for host in after if host in scope.hosts)
+    return tuple(sorted(hosts))
+
+
+def _ships(index: Index, changes: Sequence[Change]) -> Iterator[tuple[str, str]]:
+    """Yield (host, image id) for each image that a host lacks to start something."""
+    present = {
+        host: {image.id for image in index.up[host].images} for host in {item.host for item in changes}
+    }
+    for change in changes:
+        if change.desired is not None and change.action is not Action.KEEP and change.resumes is None:
+            image = change.desired.config.image
+            if image not in present[change.host]:
+                yield (change.host, image)
+
+
+def _plan(
+    desired: Desired,
+    index: Index,
+    scope: Reach,
+    changes: Sequence[Change],
+    goes: Retention,
+    *,
+    reason: str,
+    participants: tuple[str, ...],
+    unrecorded: tuple[str, ...],
+) -> Plan:
+    return Plan(
+        project=desired.project,
+        release=f"r{index.last_number + 1}",
+        reason=reason,
+        desired=desired,
+        changes=tuple(sorted(changes, key=sort_key)),
+        builds=tuple(artifact for artifact in desired.artifacts if not artifact.id),
+        epoch=index.epoch,
+        states=tuple(sorted((host, index.up[host].state) for host in scope.hosts)),
+        skipped=scope.skipped,
+        forgets=goes.forgets,
+        ships=tuple(sorted(set(_ships(index, changes)))),
+        images=goes.images,
+        participants=participants,
+        unrecorded=unrecorded,
+        carried=scope.carried,
+        previous=index.current,
+    )
+
+
+def sort_key(change: Change) -> tuple[str, int, str, int, str]:
+    """Return the place of a change within a plan."""
+    container = change.current.container.id if change.current else ""
+    return (change.service, change.slot, change.host, _ORDER[change.action], container)

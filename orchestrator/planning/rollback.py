@@ -1,0 +1,125 @@
+"""The plan that puts an old release back in force.
+
+Owns the desired state that a release record stands for: its own configurations, images and secrets,
+never today's. It must not know the spec.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+
+from orchestrator.errors import HostUnreachable, RequestError
+from orchestrator.planning.limit import Limit
+from orchestrator.planning.observed import Index, by_host
+from orchestrator.planning.reach import config_of
+from orchestrator.planning.reconcile import reconcile
+from orchestrator.planning.types import Artifact, Desired, DesiredInstance, Observed, Plan, Reason
+from orchestrator.protocol.messages import ReleaseRecord
+
+
+def rollback_plan(project: str, observed: Observed, release: str | None = None) -> Plan:
+    """Return the plan that puts ``release`` back in force, on the whole fleet.
+
+    Args:
+        project: Name of the project.
+        observed: What the hosts said.
+        release: Its id; ``None`` is the one before the release in force.
+
+    Raises:
+        RequestError: There is no such release, or a host has lost a configuration of it.
+        HostUnreachable: A host is down that the rollback would change.
+    """
+    index = Index(observed)
+    target = _target(index, project, release)
+    unchanged = _unchanged(index, target)
+    plan = reconcile(
+        _desired(project, index, target, unchanged),
+        observed,
+        limit=Limit(hosts=frozenset(index.up) | (index.down.keys() - unchanged.keys())),
+        reason=f"rollback to {target.id}",
+        rollback=Reason("rollback", f"rollback to {target.id}"),
+    )
+    return replace(plan, skipped=tuple(sorted((*plan.skipped, *unchanged.items()))))
+
+
+def _target(index: Index, project: str, release: str | None) -> ReleaseRecord:
+    if index.current is None:
+        raise RequestError(f"cannot roll back {project}: it has no release", hint="deploy apply makes one")
+    if release is not None:
+        for record in index.records:
+            if record.id == release:
+                return record
+        known = ", ".join(record.id for record in index.records)
+        raise RequestError(
+            f"cannot roll back to {release}: no host has a record of it", hint=f"there are {known}"
+        )
+    if len(index.records) < 2:
+        raise RequestError(
+            f"cannot roll back {project}: {index.current.id} is its only release",
+            hint="keep_releases says how many old ones are kept",
+        )
+    return index.records[1]
+
+
+def _unchanged(index: Index, target: ReleaseRecord) -> dict[str, str]:
+    """Return the hosts that are down and hold just what ``target`` wants on them, with why they are skipped.
+
+    Raises:
+        HostUnreachable: A host is down that ``target`` wants something else of.
+    """
+    wanted, unchanged = by_host(target), {}
+    for host, error in sorted(index.down.items()):
+        told = error.removeprefix(f"{host}: ")
+        if set(wanted.get(host, ())) == set(index.holdings.get(host, ())):
+            unchanged[host] = f"{told}; nothing would change on it"
+        else:
+            raise HostUnreachable(
+                host,
+                f"{told}, and what it holds in {target.id} differs",
+                hint="bring it back; a rollback is for the whole fleet",
+            )
+    return unchanged
+
+
+def _desired(project: str, index: Index, target: ReleaseRecord, unchanged: dict[str, str]) -> Desired:
+    instances = tuple(_instances(index, target, unchanged))
+    depends_on = dict(target.depends_on)
+    services = sorted({instance.service for instance in target.instances})
+    return Desired(
+        project=project,
+        spec_digest=target.spec_digest,
+        instances=instances,
+        artifacts=tuple(Artifact(name, id=image) for name, image in sorted(target.images)),
+        depends_on=tuple((service, depends_on.get(service, ())) for service in services),
+        keep_releases=tuple(sorted(target.services)),
+        explanations=tuple((f"{item.service}[{item.slot}]", f"as in {target.id}") for item in instances),
+    )
+
+
+def _instances(index: Index, target: ReleaseRecord, unchanged: dict[str, str]) -> Iterator[DesiredInstance]:
+    names = {image: name for name, image in target.images}
+    stop_first = frozenset(target.stop_first)
+    lost: defaultdict[str, list[str]] = defaultdict(list)
+    for item in sorted(target.instances, key=lambda item: (item.service, item.slot, item.host)):
+        if item.host in unchanged:
+            continue
+        config = config_of(index, item.host, (item.service, item.slot), item.digest)
+        if config is None:
+            lost[item.host].append(f"{item.service}[{item.slot}]")
+            continue
+        yield DesiredInstance(
+            service=item.service,
+            slot=item.slot,
+            host=item.host,
+            config=config,
+            image=names.get(config.image, config.image.removeprefix("sha256:")[:12]),
+            stop_first=item.service in stop_first,
+        )
+    if lost:
+        raise RequestError(
+            f"cannot roll back to {target.id}: not every host still has its configuration",
+            hint="apply the spec of that time instead",
+            context=[f"{host}: {', '.join(slots[:5])}" for host, slots in sorted(lost.items())],
+        )
