@@ -7,7 +7,7 @@ names of images). Must not know how a line is laid out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.events import BuildFinished, Event, Planned
 from orchestrator.planning.types import Action, Change, Plan, Step, StepKind
@@ -47,22 +47,20 @@ class Memory:
     """What a view remembers of the run so far in order to word what comes next."""
 
     plan: Plan | None = None
-    names: dict[str, str] | None = None
+    names: dict[str, str] = field(default_factory=dict)
     """Image id -> its name in the spec."""
 
     def observe(self, event: Event) -> None:
         """Take note of the plan and of images that got their ids."""
-        names = self.names if self.names is not None else {}
-        self.names = names
         if isinstance(event, Planned):
             self.plan = event.plan
-            names.update({item.id: item.name for item in event.plan.desired.artifacts if item.id})
+            self.names.update({item.id: item.name for item in event.plan.desired.artifacts if item.id})
         elif isinstance(event, BuildFinished):
-            names[event.id] = event.image
+            self.names[event.id] = event.image
 
     def image(self, identity: str) -> str:
         """Return the name of an image, or the start of its id when it has none."""
-        return clean((self.names or {}).get(identity, "")) or short_id(identity)
+        return clean(self.names.get(identity, "")) or short_id(identity)
 
     def subject(self, step: Step) -> str:
         """Return what ``step`` is about: ``api[1]``, ``image tomcat``, ``release r5``."""
