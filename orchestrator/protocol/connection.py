@@ -276,6 +276,10 @@ class Connection:
         """Bytes held of a frame that is not complete yet."""
         return self._decoder.buffered
 
+    def is_open(self, stream: int) -> bool:
+        """Whether ``stream`` has been requested and not yet been answered."""
+        return stream in self._streams
+
     def next_stream(self) -> int:
         """Return the number that the next request must have."""
         return self._last_stream + 1

@@ -1,0 +1,166 @@
+"""The hosts of one run: each connected once, when it is first needed, many at a time.
+
+Owns which sessions exist and tells the listener how connecting goes. It must not know what is asked of
+them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import DeployError, HostError, HostNotReady, HostUnreachable
+from orchestrator.events import HostConnected, HostConnecting, HostFailed, Listener
+from orchestrator.ports import Session
+from orchestrator.remote.bootstrap import Started, start_agent
+from orchestrator.remote.bundle import Bundle, load
+from orchestrator.remote.local import connect_local
+from orchestrator.remote.session import AgentSession
+from orchestrator.remote.ssh_config import SshConfig
+from orchestrator.spec.inventory_types import Host
+
+if TYPE_CHECKING:
+    from orchestrator.remote.ssh import Connector, SshConnection
+
+WORKERS = 64
+"""Hosts being connected at once."""
+ROOT_VARIABLE = "deploy_root"
+"""Variable of the inventory that names the agent's state directory on a host."""
+
+
+class SshFleet:
+    """Implements :class:`orchestrator.ports.Fleet` over SSH, and over pipes for local hosts.
+
+    Args:
+        find: Returns the host of a name, or ``None``; such as ``Inventory.get``.
+        on_event: Told of every connection.
+        bundle: Returns the agent; called once, on first use.
+        config: OpenSSH's configuration; this user's when ``None``.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Host | None],
+        on_event: Listener,
+        *,
+        bundle: Callable[[], Bundle] = load,
+        config: SshConfig | None = None,
+    ) -> None:
+        self._find = find
+        self._on_event = on_event
+        self._make_bundle = bundle
+        self._config = config if config is not None else SshConfig()
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._sessions: dict[str, Future[AgentSession]] = {}
+        self._connections: list[SshConnection] = []
+        self._bundle: Bundle | None = None
+        self._connector: Connector | None = None
+        self._closed = False
+
+    def session(self, host: str) -> AgentSession:
+        """Return the session of ``host``, connecting first when needed.
+
+        A host that failed once fails again at once, with the same error.
+
+        Raises:
+            HostError: It cannot be reached or used.
+        """
+        return self._begin(host).result()
+
+    def connect_all(self, hosts: Iterable[str]) -> dict[str, Session | HostError]:
+        """Connect to ``hosts`` in parallel; return each one's session, or why there is none."""
+        futures = {host: self._begin(host) for host in hosts}
+        found: dict[str, Session | HostError] = {}
+        for host, future in futures.items():
+            try:
+                found[host] = future.result()
+            except HostError as error:
+                found[host] = error
+        return found
+
+    @property
+    def sessions(self) -> dict[str, AgentSession]:
+        """The sessions that came up, by host; those that were lost since included."""
+        with self._lock:
+            futures = dict(self._sessions)
+        return {
+            host: future.result()
+            for host, future in futures.items()
+            if future.done() and not future.cancelled() and future.exception() is None
+        }
+
+    def close(self) -> None:
+        """End all sessions and connections; agents give up their leases. May be called twice."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        for session in self.sessions.values():
+            session.close()
+        with self._lock:
+            connections, self._connections = self._connections, []
+            connector, self._connector = self._connector, None
+        for connection in connections:
+            connection.close()
+        if connector is not None:
+            connector.close()
+
+    def _begin(self, name: str) -> Future[AgentSession]:
+        with self._lock:
+            if name in self._sessions:
+                return self._sessions[name]
+            if self._closed:
+                raise HostUnreachable(name, "the run is over")
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="connect")
+            future = self._sessions[name] = self._pool.submit(self._connect, name)
+            return future
+
+    def _connect(self, name: str) -> AgentSession:
+        begun = time.monotonic()
+        self._on_event(HostConnecting(name))
+        try:
+            started = self._start(name)
+        except DeployError as error:
+            self._on_event(HostFailed(name, error.message))
+            if isinstance(error, HostError):
+                raise
+            # A host that cannot be resolved is that host's failure: the others go on.
+            raise HostUnreachable(name, error.message, hint=error.hint, context=error.context) from error
+        self._on_event(HostConnected(name, time.monotonic() - begun, started.shipped))
+        return started.session
+
+    def _start(self, name: str) -> Started:
+        host = self._find(name)
+        if host is None:
+            raise HostUnreachable(name, "the inventory has no such host")
+        root = str(host.vars.get(ROOT_VARIABLE, ""))
+        if root and not root.startswith("/"):
+            raise HostNotReady(name, f"{ROOT_VARIABLE} must be an absolute path, not {root!r}")
+        if host.connection == "local":
+            return connect_local(name, self._get_bundle(), become=host.become, root=root)
+        target = self._config.target(host)
+        connection = self._get_connector().connect(target)
+        with self._lock:
+            self._connections.append(connection)
+        become = host.become and target.user != "root"
+        return start_agent(name, connection.run, self._get_bundle(), become=become, root=root)
+
+    def _get_bundle(self) -> Bundle:
+        with self._lock:
+            if self._bundle is None:
+                self._bundle = self._make_bundle()
+            return self._bundle
+
+    def _get_connector(self) -> Connector:
+        with self._lock:
+            if self._connector is None:
+                from orchestrator.remote.ssh import Connector  # noqa: PLC0415 - imports paramiko
+
+                self._connector = Connector()
+            return self._connector
