@@ -5,13 +5,14 @@ Owns :class:`Context` (engine, paths, the request's streams, cancellation), the 
 :class:`Channel`.
 
 A handler is a function ``(params, context) -> result``: it returns an instance of its method's result
-class or raises. ``serve`` has checked the lease (for methods that need it) before it calls, ends the
-answer's body when the handler returns, and turns :class:`Refusal`, :class:`~.engine.EngineError`,
+class or raises. ``serve`` has checked the lease (for methods that need it) before it calls, ends
+both bodies when the handler returns, and turns :class:`Refusal`, :class:`~.engine.EngineError`,
 :class:`~.paths.BadNameError` and ``OSError`` into failures with stable codes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from typing import Any, Callable, Iterator, Optional, Protocol, Sequence
@@ -20,6 +21,9 @@ from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.paths import BadNameError, Paths
 from orchestrator.protocol.codec import WireError
 from orchestrator.protocol.messages import LeaseInfo, RemoteFailure
+
+_SLICE = 0.2
+"""Seconds within which a thread that watches for a cancel notices that it is no longer needed."""
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a defect
@@ -105,6 +109,26 @@ class Context:
     def end_body(self) -> None:
         """Say that the answer's body is complete; further calls do nothing."""
         self._channel.end_body()
+
+    @contextlib.contextmanager
+    def aborting(self, abort: Callable[[], None]) -> Iterator[None]:
+        """Call ``abort``, from another thread, if the request is cancelled while the block runs.
+
+        For what blocks on a silent engine: the abort of a response or of a hijacked connection.
+        """
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.is_set():
+                if self.cancelled.wait(_SLICE):
+                    abort()
+                    return
+
+        threading.Thread(target=watch, name="cancel-watch", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def check_cancelled(self) -> None:
         """Return when the request goes on.

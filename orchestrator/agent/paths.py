@@ -30,6 +30,7 @@ USER_ROOT = ".local/share/deploy"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}")
 _RELEASE = re.compile(r"r[1-9][0-9]{0,8}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 
 class BadNameError(ValueError):
@@ -68,6 +69,15 @@ def check_digest(name: str, what: str = "digest") -> str:
         BadNameError: It is something else.
     """
     return _check(_DIGEST, name, what)
+
+
+def check_container(name: str) -> str:
+    """Return ``name``, the id or name of a container.
+
+    Raises:
+        BadNameError: It is something else.
+    """
+    return _check(_CONTAINER, name, "container")
 
 
 def _check(pattern: "re.Pattern[str]", name: str, what: str) -> str:
