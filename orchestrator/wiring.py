@@ -1,0 +1,323 @@
+"""Joins the parts for one run: the files, the sessions with hosts, the layer store, the builder.
+
+Owns which part is handed to which; a stage of `pipeline` asks the workbench and gets frozen values. It
+must not decide anything: what should happen is `planning`'s, when it happens is `execution`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from orchestrator.errors import HostError, Problem, RequestError, SpecError
+from orchestrator.events import Listener, Warned
+from orchestrator.execution.loop import Interrupt, ThreadLoop
+from orchestrator.execution.world import World
+from orchestrator.images.builder import Builder
+from orchestrator.images.dag import Recipe, artifacts, recipes
+from orchestrator.images.shipping import ship
+from orchestrator.images.source import LayerSource, diff_ids
+from orchestrator.images.store import Store
+from orchestrator.planning import desired as wanted
+from orchestrator.planning.limit import Limit, limit
+from orchestrator.planning.observed import Index, observed, placement
+from orchestrator.planning.placement import place
+from orchestrator.planning.types import Artifact, Desired, Observed
+from orchestrator.ports import RequestFailed, Session
+from orchestrator.protocol.messages import HostReport, Observe
+from orchestrator.remote.fleet import SshFleet
+from orchestrator.spec.inventory import load_inventory
+from orchestrator.spec.inventory_types import Inventory
+from orchestrator.spec.loader import LoadedSpec, load_spec
+from orchestrator.spec.secret_source import resolve_secret
+from orchestrator.spec.templates import render
+
+OBSERVE_TIMEOUT = 60.0
+"""Seconds a host may take to look at its containers and probe each one."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for, whatever the command."""
+
+    specs: tuple[Path, ...]
+    inventory: Path | None = None
+    """``None``: ``inventory.yaml`` beside the first spec, if there is one."""
+    limit: tuple[str, ...] = ()
+    builder: str | None = None
+    environ: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The user's files, read and valid."""
+
+    options: Options
+    spec: LoadedSpec
+    inventory: Inventory
+
+    @property
+    def name(self) -> str:
+        """The project's name."""
+        return self.spec.project.project
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment of this run."""
+        return self.options.environ or {}
+
+    def located(self, error: SpecError) -> SpecError:
+        """Return ``error`` with a file, line and column for every problem that only names a key path."""
+        return SpecError([self._located(problem) for problem in error.problems], hint=error.hint)
+
+    def _located(self, problem: Problem) -> Problem:
+        if problem.file or not problem.path:
+            return problem
+        return self.spec.problem(tuple(problem.path.split(".")), problem.message, hint=problem.hint)
+
+
+def load(options: Options) -> Loaded:
+    """Read the spec and the inventory.
+
+    Raises:
+        SpecError: The spec is wrong.
+        InventoryError: The inventory is wrong.
+    """
+    spec = load_spec(options.specs, environ=options.environ or {})
+    path = options.inventory or spec.directory / "inventory.yaml"
+    wanted_file = options.inventory is not None or path.exists()
+    return Loaded(options, spec, load_inventory(path) if wanted_file else Inventory())
+
+
+class Workbench:
+    """Everything one run works with, opened lazily and closed together.
+
+    Args:
+        loaded: The user's files.
+        listener: Is told what happens.
+        interrupt: The user's wish to stop.
+    """
+
+    def __init__(self, loaded: Loaded, listener: Listener, interrupt: Interrupt | None = None) -> None:
+        self.loaded = loaded
+        self.listener = listener
+        self.interrupt = interrupt or Interrupt()
+        self.store = Store()
+        self.limit: Limit = limit(loaded.options.limit, loaded.inventory, loaded.spec.project.services)
+        self.fleet = SshFleet(loaded.inventory.get, listener)
+        self._holders: dict[str, list[str]] = {}
+        for problem in (*loaded.spec.warnings, *loaded.inventory.warnings):
+            listener(Warned(str(problem)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.fleet.close()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names of the hosts this run looks at: those of the inventory, as far as ``--limit`` lets it."""
+        names = {host.name for host in self.loaded.inventory.hosts}
+        for service in self.loaded.spec.project.services.values():
+            names.update(term for term in service.hosts if term == "localhost")
+        return tuple(sorted(name for name in names if self.limit.host(name)))
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def observe(self, *, probe: bool = True) -> Observed:
+        """Ask every host what is true, all at once; a host that fails does not stop the others."""
+        sessions = self.fleet.connect_all(self.hosts)
+        request = Observe(self.loaded.name, probe=probe)
+        calls = {
+            host: session.request(request)
+            for host, session in sessions.items()
+            if not isinstance(session, HostError)
+        }
+        results: dict[str, HostReport | HostError] = {}
+        for host, session in sessions.items():
+            try:
+                results[host] = (
+                    session if isinstance(session, HostError) else calls[host].result(OBSERVE_TIMEOUT)
+                )
+            except HostError as error:
+                results[host] = error
+            except RequestFailed as error:
+                results[host] = HostError(host, error.failure.message, hint=error.failure.hint or None)
+            except TimeoutError:
+                results[host] = HostError(host, f"no answer within {OBSERVE_TIMEOUT:.0f} s")
+        seen = observed(results, self.loaded.name)
+        self._holders = _holders(seen)
+        return seen
+
+    def check_placement(self) -> None:
+        """Place every service as if nothing ran yet.
+
+        Raises:
+            SpecError: A service names hosts that the inventory does not have.
+        """
+        try:
+            place(self.loaded.spec.project, self.loaded.inventory, {})
+        except SpecError as error:
+            raise self.loaded.located(error) from error
+
+    # --- images ----------------------------------------------------------------------------------
+
+    @cached_property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """The spec's images, read from their contexts."""
+        spec = self.loaded.spec
+        return recipes(spec.project.images, spec.directory, self.store.contexts)
+
+    def known(self, seen: Observed) -> dict[str, str]:
+        """Return the image ids that need no build: remembered here, or running on the fleet.
+
+        A host's word counts only where no other host and no record of our own contradicts it.
+        """
+        claimed: dict[str, set[str]] = {}
+        for host in seen.hosts:
+            for image in host.report.images if host.report is not None else ():
+                if image.build:
+                    claimed.setdefault(image.build, set()).add(image.id)
+        agreed = {build: next(iter(ids)) for build, ids in claimed.items() if len(ids) == 1}
+        own = {recipe.key: id_ for recipe in self.recipes if (id_ := self.store.image(recipe.key))}
+        return {**agreed, **own}
+
+    def artifacts(self, known: Mapping[str, str]) -> tuple[Artifact, ...]:
+        """Return the spec's images, resolved as far as ``known`` goes."""
+        return artifacts(self.recipes, known)
+
+    def build(self, known: Mapping[str, str]) -> dict[str, str]:
+        """Build and pull what ``known`` lacks; return an id for every image.
+
+        Raises:
+            BuildFailed: An image did not build or could not be pulled.
+            HostError: The builder cannot be used.
+        """
+        builder = Builder(self._builder_session, self.store, project=self.loaded.name, listener=self.listener)
+        return builder.build(self.recipes, known)
+
+    def obtainable(self, image: str) -> bool:
+        """Whether the layers of ``image`` are here or on a host that was observed."""
+        config = self.store.config(image)
+        kept = config is not None and all(self.store.layer(layer) for layer in diff_ids(config))
+        return kept or bool(self._holders.get(image))
+
+    def _builder_session(self) -> Session:
+        name = self.loaded.options.builder or self.loaded.spec.project.builder or "localhost"
+        if self.loaded.inventory.get(name) is None:
+            raise RequestError(
+                f"no host is called {name!r}, which is to build the images",
+                hint="name a host of the inventory with builder:, --builder or DEPLOY_BUILDER",
+            )
+        return self.fleet.session(name)
+
+    def _sessions_with(self, image: str) -> Iterable[Session]:
+        try:
+            yield self._builder_session()
+        except HostError as error:
+            self.listener(Warned(f"the builder cannot be used: {error.message}", error.hint or ""))
+        for host in self._holders.get(image, ()):
+            yield self.fleet.session(host)
+
+    # --- planning's inputs -----------------------------------------------------------------------
+
+    def desired(self, seen: Observed, known: Mapping[str, str]) -> Desired:
+        """Return what should run, given what is there.
+
+        Raises:
+            SpecError: It cannot be placed or rendered.
+            RequestError: A file or a secret cannot be read.
+        """
+        loaded = self.loaded
+        inputs = wanted.Inputs(
+            spec_digest=loaded.spec.digest,
+            artifacts={artifact.name: artifact for artifact in self.artifacts(known)},
+            keys={host.name: host.report.key for host in seen.hosts if host.report is not None},
+            render=render,
+            files=self._files,
+            secrets=self._secrets,
+            current=placement(Index(seen)),
+        )
+        try:
+            return wanted.desired(loaded.spec.project, loaded.inventory, inputs)
+        except SpecError as error:
+            raise loaded.located(error) from error
+
+    @cached_property
+    def _files(self) -> Mapping[str, bytes]:
+        return read_files(self.loaded)
+
+    @cached_property
+    def _secrets(self) -> Mapping[tuple[str, str], bytes]:
+        loaded = self.loaded
+        wishes = [
+            (name, secret)
+            for name, service in loaded.spec.project.services.items()
+            if self.limit.service(name)
+            for secret in service.secrets
+        ]
+        with ThreadPoolExecutor(4) as pool:
+            values = pool.map(
+                lambda wish: resolve_secret(
+                    wish[1], environ=loaded.environ, directory=loaded.spec.directory
+                ).reveal(),
+                wishes,
+            )
+            return {(name, secret.name): value for (name, secret), value in zip(wishes, values, strict=True)}
+
+    # --- execution's ports -----------------------------------------------------------------------
+
+    def world(self, epoch: int, timer: Callable[[], float]) -> World:
+        """Return what execution works through, shipping under the lease of ``epoch``."""
+        source = LayerSource(self.store, self._sessions_with)
+        project = self.loaded.name
+
+        def put(session: Session, image: str, on_progress: Callable[[str, int, int], None]) -> int:
+            return ship(session, source, image, project, epoch, on_progress=on_progress)
+
+        return World(
+            fleet=self.fleet,
+            ship=put,
+            listener=self.listener,
+            interrupt=self.interrupt,
+            loop=ThreadLoop(),
+            timer=timer,
+        )
+
+
+def read_files(loaded: Loaded) -> dict[str, bytes]:
+    """Read every template and file the spec's configs name.
+
+    Raises:
+        SpecError: Some cannot be read; each problem says where it is named.
+    """
+    found: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for name, service in loaded.spec.project.services.items():
+        for number, config in enumerate(service.configs):
+            path = config.template or config.file
+            if path is None or path in found:
+                continue
+            try:
+                found[path] = (loaded.spec.directory / path).read_bytes()
+            except OSError as error:
+                key = ("services", name, "configs", number, "template" if config.template else "file")
+                problems.append(
+                    loaded.spec.problem(key, f"cannot read {path}: {(error.strerror or '').lower()}")
+                )
+    if problems:
+        raise SpecError(problems)
+    return found
+
+
+def _holders(seen: Observed) -> dict[str, list[str]]:
+    holders: dict[str, list[str]] = {}
+    for host in seen.hosts:
+        for image in host.report.images if host.report is not None else ():
+            holders.setdefault(image.id, []).append(host.name)
+    return holders
