@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 MAX_NESTING = 10
 """Deepest nesting of defaults in defaults."""
@@ -77,14 +77,17 @@ def _braced(text: str, start: int, environ: Mapping[str, str], nesting: int) -> 
     return word, end + 1
 
 
-class _Anything(dict[str, str]):
-    """Stands in for the environment where a result is thrown away."""
+class _Anything(Mapping[str, str]):
+    """An environment where everything is set, for words whose result is thrown away."""
 
-    def __contains__(self, key: object) -> bool:
-        return True
+    def __getitem__(self, key: str) -> str:
+        return key
 
-    def __missing__(self, key: str) -> str:
-        return ""
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 def _lookup(name: str, environ: Mapping[str, str]) -> str:

@@ -93,7 +93,7 @@ def parse_spec(
     files = tuple(name for _, name in documents)
     data = without_resets(data)
     for key in without_extensions(data):
-        data.pop(key)
+        data.drop(key)
     positions = Positions(data, files[0])
     problems += _apply_defaults(data, positions)
     problems += check_references(data, positions)
@@ -132,16 +132,14 @@ def read_text(path: Path, error: type[SpecError] | type) -> str:
 
 def _apply_defaults(data: Map, positions: Positions) -> list[Problem]:
     """Merge ``defaults`` into the services of ``data``; what is wrong with them is reported once."""
-    defaults = data.pop("defaults", None)
-    if defaults is None:
-        return []
-    if not isinstance(defaults, Map):
-        return [positions.problem(("defaults",), "expected a map of a service's fields", key=True)]
-    shown = Positions(Map(), positions.file)
-    shown.root["defaults"] = defaults
-    shown.root.places["defaults"] = data.places["defaults"]
-    problems = validate_defaults(defaults, shown)
-    if problems:
+    defaults = data.get("defaults")
+    problems: list[Problem] = []
+    if isinstance(defaults, Map):
+        problems = validate_defaults(defaults, positions)
+    elif defaults is not None:
+        problems = [positions.problem(("defaults",), "expected a map of a service's fields", key=True)]
+    data.drop("defaults")
+    if problems or not isinstance(defaults, Map):
         return problems
     services = data.get("services")
     if isinstance(services, Map):

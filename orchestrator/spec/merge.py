@@ -38,8 +38,7 @@ def merge(base: Map, over: Map, path: tuple[str, ...] = ()) -> Map:
     for key, value in over.items():
         for displaced in exclusive.get(key, ()):
             if displaced not in over:
-                result.pop(displaced, None)
-                result.places.pop(displaced, None)
+                result.drop(displaced)
         result[key] = _merged(result[key], value, key, (*path, key)) if key in result else value
         result.places[key] = over.places[key]
     return result

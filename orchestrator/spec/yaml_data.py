@@ -23,6 +23,11 @@ class Map(dict[str, Any]):
         self.override = False
         """Tagged ``!override``: replaces what it would be merged into."""
 
+    def drop(self, key: str) -> None:
+        """Forget ``key`` and its place, if it is there."""
+        self.pop(key, None)
+        self.places.pop(key, None)
+
 
 class Seq(list[Any]):
     """A YAML list with the place of each item."""
