@@ -6,10 +6,18 @@
     placement.py  which host runs which slot of which service
     desired.py    model + placement + artifacts -> the instances that should run
     observed.py   what the hosts reported, checked and indexed
-    reconcile.py  desired x observed -> plan: changes with reasons
+    limit.py      what --limit leaves of a plan
+    reach.py      which hosts and slots a plan may touch: hosts that are down, --limit
+    slots.py      what one slot needs
     reasons.py    why two configurations differ, without showing a value
+    clashes.py    which containers hold a port that another needs
+    retention.py  what stays of old releases
+    reconcile.py  desired x observed -> plan: changes with reasons
+    rollback.py, destroy.py, prune.py   plans that start from releases instead of a spec
     rollout.py    plan -> ordered steps
     undo.py       what was done so far -> the steps that take it back
+    release.py    plan -> the record of the release it makes
+    saved.py      a plan as a document, and what has changed since it was saved
 
 No I/O, no clock, no randomness: "now" is an argument, and equal inputs give equal plans whatever
 their order. It must not know how anything is carried out.

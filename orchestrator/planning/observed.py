@@ -215,6 +215,12 @@ class Index:
                     newest[record.id] = record
         return tuple(sorted(newest.values(), key=lambda record: -release_number(record.id)))
 
+    @cached_property
+    def services(self) -> frozenset[str]:
+        """Services that anything is known of."""
+        recorded = {item.service for record in self.records for item in record.instances}
+        return frozenset(recorded | {service for service, _ in self.slots})
+
     @property
     def current(self) -> ReleaseRecord | None:
         """The release in force, or ``None`` before the first."""

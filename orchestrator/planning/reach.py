@@ -47,12 +47,14 @@ def reach(desired: Desired, index: Index, limit: Limit) -> Reach:
             down.setdefault(item.host, "it was not asked")
     skipped = tuple(_around(desired, index, limit, down))
     hosts = frozenset(host for host in index.up if limit.host(host))
-    touched = _touched(index, wanted, down)
+    touched = _touched(index, wanted, limit, down)
     slots = tuple(sorted(slot for slot, on in touched.items() if limit.service(slot[0]) and on <= hosts))
     return Reach(hosts, slots, wanted, skipped, tuple(_carried(index, frozenset(slots), touched)))
 
 
-def _touched(index: Index, wanted: dict[Slot, DesiredInstance], down: dict[str, str]) -> dict[Slot, set[str]]:
+def _touched(
+    index: Index, wanted: dict[Slot, DesiredInstance], limit: Limit, down: dict[str, str]
+) -> dict[Slot, set[str]]:
     """Return the hosts of each slot: where it is, where it was last known, where it goes."""
     touched: defaultdict[Slot, set[str]] = defaultdict(set)
     for slot, item in wanted.items():
@@ -62,7 +64,8 @@ def _touched(index: Index, wanted: dict[Slot, DesiredInstance], down: dict[str, 
     for instance in index.current.instances if index.current else ():
         on = touched[instance.service, instance.slot]
         # A host that left the inventory can be asked for nothing: what it holds is lost to us.
-        if instance.host in index.up or instance.host in down:
+        left = instance.host not in index.up and instance.host not in down and limit.host(instance.host)
+        if not left:
             on.add(instance.host)
     return touched
 

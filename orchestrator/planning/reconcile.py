@@ -8,17 +8,31 @@ not know how anything is carried out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orchestrator.planning.clashes import clashes
 from orchestrator.planning.limit import EVERYTHING, Limit
-from orchestrator.planning.observed import Index, by_host
+from orchestrator.planning.observed import Index, by_host, release_number
 from orchestrator.planning.reach import Reach, reach
 from orchestrator.planning.retention import Retention, retention
 from orchestrator.planning.slots import Rules, decide
 from orchestrator.planning.types import Action, Change, Desired, Observed, Plan, Reason
 from orchestrator.protocol.messages import ReleasedInstance, ReleaseRecord
 
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a plan is made for."""
+
+    text: str = "apply"
+    """What the release record will say."""
+    why: Reason | None = None
+    """Stands beside, or for, the reason of every change; ``None`` when the spec is the reason."""
+    resume: bool = False
+    """Whether stopped containers of the right configuration are started again."""
+
+
+APPLY = Purpose()
 _ORDER = {action: number for number, action in enumerate(Action)}
 
 
@@ -27,8 +41,7 @@ def reconcile(
     observed: Observed,
     *,
     limit: Limit = EVERYTHING,
-    reason: str = "apply",
-    rollback: Reason | None = None,
+    purpose: Purpose = APPLY,
 ) -> Plan:
     """Return the plan that brings the fleet from ``observed`` to ``desired``.
 
@@ -36,15 +49,14 @@ def reconcile(
         desired: What should run.
         observed: What the hosts said.
         limit: The hosts and services that may change; nothing outside is touched.
-        reason: What the release record will say it was made for.
-        rollback: Set for a rollback: stopped containers are resumed, and this is why.
+        purpose: What it is made for.
 
     Raises:
         HostUnreachable: A host is down that holds or gets something that would change.
     """
     index = Index(observed)
     scope = reach(desired, index, limit)
-    changes = _changes(desired, index, scope, rollback)
+    changes = _changes(desired, index, scope, purpose)
     essential = any(change.action is not Action.KEEP for change in changes)
     after = _after(changes, scope)
     stale = _unrecorded(index, scope, after)
@@ -53,6 +65,7 @@ def reconcile(
         index,
         changes,
         slots=scope.slots,
+        hosts=scope.hosts,
         keep=dict(desired.keep_releases),
         participants=participants,
         forget_on=scope.hosts if limit.services is None else (),
@@ -63,20 +76,22 @@ def reconcile(
         scope,
         (*changes, *goes.discards),
         goes,
-        reason=reason,
+        reason=purpose.text,
         participants=participants,
         unrecorded=() if essential else stale,
     )
 
 
-def _changes(desired: Desired, index: Index, scope: Reach, rollback: Reason | None) -> tuple[Change, ...]:
+def _changes(desired: Desired, index: Index, scope: Reach, purpose: Purpose) -> tuple[Change, ...]:
     """Return the changes of all planned slots, unsorted."""
     released = index.current
     recorded = {(item.service, item.slot): item for item in released.instances} if released else {}
     services = {service for service, _ in desired.depends_on}
-    number = int(released.id[1:]) if released else 0
-    absent = Rules(number, Reason("not-in-spec", "not in the spec any more"), rollback)
-    surplus = Rules(number, Reason("removed", "fewer instances are wanted"), rollback)
+    number = release_number(released.id) if released else 0
+    absent = Rules(number, purpose.why or Reason("not-in-spec", "not in the spec any more"))
+    surplus = Rules(number, purpose.why or Reason("removed", "fewer instances are wanted"))
+    if purpose.resume:
+        absent, surplus = (replace(rules, rollback=purpose.why) for rules in (absent, surplus))
     changes: list[Change] = []
     for slot in scope.slots:
         rules = surplus if slot[0] in services else absent

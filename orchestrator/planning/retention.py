@@ -37,6 +37,7 @@ def retention(
     changes: Sequence[Change],
     *,
     slots: Collection[Slot],
+    hosts: Collection[str],
     keep: Mapping[str, int],
     participants: Collection[str],
     forget_on: Collection[str],
@@ -47,6 +48,7 @@ def retention(
         index: The fleet as it is.
         changes: What is planned.
         slots: Slots that are planned; containers of others are left alone.
+        hosts: Hosts that may change; so are containers elsewhere.
         keep: Service -> old releases to keep; services not named keep what their last release said.
         participants: Hosts that get a new record; none means the release in force stays in force.
         forget_on: Hosts whose old records may go.
@@ -54,7 +56,7 @@ def retention(
     olds = index.records if participants else index.records[1:]
     keeps = _keeps(index.records, keep)
     kept = _kept(olds, keeps)
-    discards = tuple(_discards(index, changes, slots, kept))
+    discards = tuple(_discards(index, changes, slots, hosts, kept))
     valid = {record.id for rank, record in enumerate(olds) if rank < _longest(record, keeps)}
     if not participants and index.current is not None:
         valid.add(index.current.id)
@@ -90,7 +92,11 @@ def _kept(olds: Sequence[ReleaseRecord], keeps: Mapping[str, int]) -> set[_Key]:
 
 
 def _discards(
-    index: Index, changes: Sequence[Change], slots: Collection[Slot], kept: set[_Key]
+    index: Index,
+    changes: Sequence[Change],
+    slots: Collection[Slot],
+    hosts: Collection[str],
+    kept: set[_Key],
 ) -> Iterator[Change]:
     serving: set[_Key] = set()
     in_use: set[str] = set()
@@ -112,7 +118,7 @@ def _discards(
         for item in sorted(index.slots.get(slot, ()), key=_newest_first):
             container = item.container
             idle = container.state not in ACTIVE or container.id in stopping
-            if container.id in in_use or not idle:
+            if container.id in in_use or not idle or item.host not in hosts:
                 continue
             key = (item.host, *slot, container.digest)
             usable = container.intact and (container.state == "exited" or container.state in ACTIVE)

@@ -11,35 +11,43 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from orchestrator.errors import HostUnreachable, RequestError
-from orchestrator.planning.limit import Limit
+from orchestrator.planning.limit import EVERYTHING, Limit
 from orchestrator.planning.observed import Index, by_host
 from orchestrator.planning.reach import config_of
-from orchestrator.planning.reconcile import reconcile
+from orchestrator.planning.reconcile import Purpose, reconcile
 from orchestrator.planning.types import Artifact, Desired, DesiredInstance, Observed, Plan, Reason
 from orchestrator.protocol.messages import ReleaseRecord
 
 
-def rollback_plan(project: str, observed: Observed, release: str | None = None) -> Plan:
-    """Return the plan that puts ``release`` back in force, on the whole fleet.
+def rollback(
+    project: str, observed: Observed, release: str | None = None, *, limit: Limit = EVERYTHING
+) -> Plan:
+    """Return the plan that puts ``release`` back in force on the whole fleet.
 
     Args:
         project: Name of the project.
         observed: What the hosts said.
         release: Its id; ``None`` is the one before the release in force.
+        limit: Services to leave it at. Not hosts: no release is in force on some of them.
 
     Raises:
-        RequestError: There is no such release, or a host has lost a configuration of it.
+        RequestError: There is no such release, a host has lost a configuration of it, or ``limit`` names
+            hosts.
         HostUnreachable: A host is down that the rollback would change.
     """
+    if limit.hosts is not None:
+        raise RequestError(
+            "cannot roll back some hosts only: a release is in force on the whole fleet",
+            hint="limit it to services, or not at all",
+        )
     index = Index(observed)
     target = _target(index, project, release)
-    unchanged = _unchanged(index, target)
+    unchanged = _unchanged(index, target, limit)
     plan = reconcile(
         _desired(project, index, target, unchanged),
         observed,
-        limit=Limit(hosts=frozenset(index.up) | (index.down.keys() - unchanged.keys())),
-        reason=f"rollback to {target.id}",
-        rollback=Reason("rollback", f"rollback to {target.id}"),
+        limit=replace(limit, hosts=frozenset(index.up)),
+        purpose=Purpose(words := f"rollback to {target.id}", Reason("rollback", words), resume=True),
     )
     return replace(plan, skipped=tuple(sorted((*plan.skipped, *unchanged.items()))))
 
@@ -63,16 +71,19 @@ def _target(index: Index, project: str, release: str | None) -> ReleaseRecord:
     return index.records[1]
 
 
-def _unchanged(index: Index, target: ReleaseRecord) -> dict[str, str]:
+def _unchanged(index: Index, target: ReleaseRecord, limit: Limit) -> dict[str, str]:
     """Return the hosts that are down and hold just what ``target`` wants on them, with why they are skipped.
 
     Raises:
         HostUnreachable: A host is down that ``target`` wants something else of.
     """
-    wanted, unchanged = by_host(target), {}
+    wanted = by_host(target)
+    unchanged: dict[str, str] = {}
     for host, error in sorted(index.down.items()):
         told = error.removeprefix(f"{host}: ")
-        if set(wanted.get(host, ())) == set(index.holdings.get(host, ())):
+        sides = (wanted.get(host, ()), index.holdings.get(host, ()))
+        gets, holds = ({item for item in side if limit.service(item.service)} for side in sides)
+        if gets == holds:
             unchanged[host] = f"{told}; nothing would change on it"
         else:
             raise HostUnreachable(

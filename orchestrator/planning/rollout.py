@@ -22,7 +22,7 @@ from orchestrator.protocol.messages import ReleaseRecord
 _SWAPS = frozenset({Action.REPLACE, Action.REPLACE_STOP_FIRST, Action.RESUME})
 
 
-def steps(plan: Plan, records: Mapping[str, ReleaseRecord], *, max_parallel: int = 1) -> tuple[Step, ...]:
+def rollout(plan: Plan, records: Mapping[str, ReleaseRecord], *, max_parallel: int = 1) -> tuple[Step, ...]:
     """Return the steps of ``plan``, predecessors first.
 
     Args:
@@ -37,9 +37,9 @@ def steps(plan: Plan, records: Mapping[str, ReleaseRecord], *, max_parallel: int
         raise ValueError(f"image {plan.builds[0].name} has no id yet")
     if max_parallel < 1:
         raise ValueError(f"max_parallel is {max_parallel}")
-    rollout = _Rollout(plan, max_parallel)
-    essential = [*rollout.ships(), *rollout.changes(), *rollout.removals()]
-    return (*essential, *rollout.ending(essential, records))
+    made = _Rollout(plan, max_parallel)
+    essential = [*made.ships(), *made.changes(), *made.removals()]
+    return (*essential, *made.ending(essential, records))
 
 
 class _Rollout:
@@ -127,32 +127,26 @@ class _Rollout:
                 dependents[needed].append(service)
 
     def ending(self, essential: Iterable[Step], records: Mapping[str, ReleaseRecord]) -> Iterator[Step]:
-        """Yield the commits, decided on the first host and then on the others, and the clean-up."""
+        """Yield the commits, one host after all others' work and the others after it, and the clean-up."""
         essential = tuple(essential)
         inner = {before for step in essential for before in step.after}
         sinks = tuple(step.id for step in essential if step.id not in inner)
         commits: dict[str, str] = {}
         for host in self._plan.participants:
-            decided = next(iter(commits.values()), None)
-            yield Step(
-                commits.setdefault(host, f"commit {host}"),
-                StepKind.COMMIT,
-                host,
-                after=sinks if decided is None else (decided,),
-                record=records[host],
-                # Once the first host has it the release is in force; one that fails is told next time.
-                essential=decided is None,
-            )
+            first = next(iter(commits.values()), None)
+            commits[host] = f"commit {host}"
+            after = sinks if first is None else (first,)
+            yield Step(commits[host], StepKind.COMMIT, host, after, record=records[host])
         yield from self._clean_up(commits, sinks)
 
     def _clean_up(self, commits: Mapping[str, str], sinks: tuple[str, ...]) -> Iterator[Step]:
-        decided = next(iter(commits.values()), None)
+        last = list(commits.values())[-1:]
         removes: defaultdict[str, list[str]] = defaultdict(list)
 
         def gate(host: str) -> tuple[str, ...]:
-            # A host without a record of its own still waits until the release is decided.
-            end = commits.get(host, decided)
-            return sinks if end is None else (end,)
+            # Nothing is deleted on a host before its own record is written.
+            end = [commits[host]] if host in commits else last
+            return tuple(end) or sinks
 
         for change in self._plan.changes:
             if change.action is Action.DISCARD and change.current is not None:

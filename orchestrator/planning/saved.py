@@ -55,17 +55,20 @@ def plan_document(plan: Plan, request: Mapping[str, Any] | None = None) -> dict[
     }
 
 
-def differences(saved: Document, fresh: Plan) -> tuple[str, ...]:
+def differences(saved: Document, fresh: Document) -> tuple[str, ...]:
     """Return what has changed since ``saved`` was made, one clause each; empty when it still holds.
+
+    Args:
+        saved: A document as it was read back: anything may be in it.
+        fresh: The document of the plan made now.
 
     Raises:
         RequestError: ``saved`` is no plan that this version understands.
     """
     if saved.get("kind") != "plan" or saved.get("version") != VERSION:
         raise RequestError("cannot read the saved plan: it is no plan of this version", hint="plan again")
-    new = plan_document(fresh)
     try:
-        found = tuple(_differences(saved, new))
+        found = tuple(_differences(saved, fresh))
     except (AttributeError, KeyError, TypeError) as error:
         raise RequestError(f"cannot read the saved plan: {error!r}", hint="plan again") from error
     return tuple(dict.fromkeys(found))
