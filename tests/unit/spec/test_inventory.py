@@ -197,7 +197,8 @@ def test_what_is_not_honoured_is_a_warning():
     """An inventory that works for Ansible works here; what is ignored is said. Host keys stay checked."""
     inventory = parse(
         "g:\n  hosts: {g: }\n  vars:\n    ansible_password: x\n"
-        "    ansible_ssh_common_args: -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=auto\n"
+        "    ansible_ssh_common_args: -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null\n"
+        "    ansible_ssh_args: -o ControlMaster=auto\n"
     )
     assert [each.message for each in inventory.warnings] == [
         "'g' is both a host and a group; the name means the group",

@@ -108,7 +108,7 @@ def test_configs_and_secrets():
         "/run/secrets/TOKEN",
         "/run/secrets/OTHER",
     ]
-    assert lists.secrets[1].from_.command == lists.secrets[2].from_.command[:2] + ("token",)
+    assert lists.secrets[1].from_.command == (*lists.secrets[2].from_.command[:2], "token")
     assert lists.secrets[0] == Secret(
         name="KEY", from_={"file": "secrets/key"}, target="/etc/app/key", mode=0o440
     )

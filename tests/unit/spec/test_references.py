@@ -48,8 +48,15 @@ def test_hosts_against_the_inventory():
     )
     inventory = Inventory((Host("web-1", "web-1", labels=(("zone", "a"),)),), {"web": ("web-1",)})
     found = [str(problem) for problem in check_hosts(loaded.project, inventory, loaded.positions)]
+    place = "0.yaml:5"
     assert found == [
-        "0.yaml:5:35: services.a.hosts[1]: no host or group is called 'wbe' in the inventory (did you mean 'web'?)",
-        "0.yaml:5:40: services.a.hosts[2]: no host has the label zone=b in the inventory (did you mean 'zone=a'?)",
+        (
+            f"{place}:35: services.a.hosts[1]: no host or group is called 'wbe' in the inventory"
+            " (did you mean 'web'?)"
+        ),
+        (
+            f"{place}:40: services.a.hosts[2]: no host has the label zone=b in the inventory"
+            " (did you mean 'zone=a'?)"
+        ),
         "0.yaml:3:10: builder: no host is called 'wbe-1' (did you mean 'web-1'?)",
     ]

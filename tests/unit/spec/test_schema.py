@@ -75,6 +75,6 @@ def test_reference_is_current():
     """``docs/spec-reference.md`` is what the model generates."""
     path = ROOT / "docs" / "spec-reference.md"
     assert path.read_text(encoding="utf-8") == reference_markdown(), (
-        "write it anew: python -c 'from orchestrator.spec.reference import *; print(reference_markdown(), end=\"\")'"
-        " > docs/spec-reference.md"
+        "write it anew: python -c 'from orchestrator.spec import reference;"
+        ' print(reference.reference_markdown(), end="")\' > docs/spec-reference.md'
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,8 @@ from orchestrator.spec.ssh_args import HONOURED, parse_ssh_args
         ("-o 'ProxyCommand ssh -W %h:%p jump'", (("ProxyCommand", "ssh -W %h:%p jump"),)),
         ("-o 'ProxyCommand = a=b c'", (("ProxyCommand", "a=b c"),)),
         ("-J a@b:1,c -i ~/k -i k2 -p 5 -l me", (
-            ("ProxyJump", "a@b:1,c"), ("IdentityFile", "~/k"), ("IdentityFile", "k2"), ("Port", "5"), ("User", "me"),
+            ("ProxyJump", "a@b:1,c"), ("IdentityFile", "~/k"), ("IdentityFile", "k2"),
+            ("Port", "5"), ("User", "me"),
         )),
         ("-o StrictHostKeyChecking=yes", (("StrictHostKeyChecking", "yes"),)),
         ("-o ControlMaster=auto -o ControlPersist=60s", ()),
@@ -113,14 +116,12 @@ def test_ranges(pattern, names):
 )
 def test_bad_ranges(pattern):
     """Malformed and enormous ranges are refused, at once."""
-    with pytest.raises(ValueError, match="range|stands for"):
+    with pytest.raises(ValueError, match=r"range|stands for"):
         expand(pattern)
 
 
 @given(st.text(alphabet="w[]:0123456789ab", max_size=30))
 def test_ranges_are_bounded(pattern):
     """Whatever is written, it is refused or stands for a bounded number of names."""
-    try:
+    with contextlib.suppress(ValueError):
         assert len(expand(pattern)) <= MAX_HOSTS
-    except ValueError:
-        pass

