@@ -1,0 +1,53 @@
+"""The agent's command line: ``serve [--root DIR] [--socket PATH]``.
+
+Nothing else is taken from anywhere: started by a forced command of SSH, whatever the client asked to
+run instead (``SSH_ORIGINAL_COMMAND``) has no effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Dict, List, Optional
+
+from orchestrator.agent.paths import default_root
+from orchestrator.agent.serve import serve
+
+USAGE = "usage: agent serve [--root DIR] [--socket PATH]"
+EXIT_USAGE = 64
+"""``EX_USAGE`` of sysexits.h."""
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run the agent with ``arguments`` (those of the process when ``None``) and return its exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parse(words)
+    if options is None:
+        sys.stderr.write(f"{USAGE}\n")
+        return EXIT_USAGE
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    root = Path(options["--root"]) if options["--root"] else default_root()
+    status = serve(root, options["--socket"])
+    with contextlib.suppress(OSError):  # nobody may be left to read it
+        sys.stderr.flush()
+    # At once: no thread may go on changing things for a controller that is gone.
+    os._exit(status)
+
+
+def _parse(words: List[str]) -> Optional[Dict[str, str]]:
+    """Return the options, or ``None`` when the words make no sense."""
+    options = {"--root": "", "--socket": ""}
+    if words[:1] != ["serve"] or len(words) % 2 == 0:
+        return None
+    for name, value in zip(words[1::2], words[2::2]):
+        if name not in options:
+            return None
+        options[name] = value
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
