@@ -195,7 +195,7 @@ def _explain(host: str, word: str, transport: Transport) -> HostNotReady:
 
 
 def _explain_silence(host: str, transport: Transport, noise: bytes, *, become: bool) -> HostNotReady:
-    status = transport.exit_status(1.0)
+    status = transport.exit_status(1.0) if len(noise) <= MAX_NOISE else None
     transport.close()
     context = transport.last_words()
     if become and status in _SUDO_FAILURES and not noise:
