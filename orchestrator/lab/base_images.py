@@ -20,17 +20,23 @@ from orchestrator.lab import engine
 from orchestrator.lab.builder import cache, locked
 from orchestrator.lab.processes import LabError, call
 
-DEBIAN_IMAGE = "debian:bookworm-minbase"
+DEBIAN_IMAGE = "debian:bookworm-slim"
+"""The name under which registries serve the same packages: what builds here builds elsewhere too."""
 BUSYBOX_IMAGE = "busybox:static"
 
 _BUSYBOX = "/usr/bin/busybox"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HOST_PACKAGES = (
+    "aardvark-dns",
+    "busybox-static",
     "ca-certificates",
+    "crun",
     "docker-cli",
     "docker.io",
     "iproute2",
     "iptables",
+    "netavark",
+    "nftables",
     "openssh-server",
     "podman",
     "procps",
@@ -52,18 +58,18 @@ _VOLATILE = (
 """What differs between two installations of the same packages, and is of no use in an image."""
 
 
-def debian_root(suite: str = "bookworm", *, variant: str = "", include: str = "") -> Path:
+def debian_root(suite: str = "bookworm", packages: Sequence[str] = ()) -> Path:
     """A minimal Debian root in the cache, made with debootstrap when it is not there yet (about a minute).
 
     Args:
         suite: Debian release.
-        variant: Tells roots of the same suite with different packages apart.
-        include: Further packages, separated by commas.
+        packages: Installed besides the minimum; each set has a root of its own.
 
     Raises:
         LabError: debootstrap failed; the context holds its last lines.
     """
-    name = f"{suite}-{variant}" if variant else suite
+    include = ",".join(sorted(packages))
+    name = f"{suite}-{hashlib.sha256(include.encode()).hexdigest()[:8]}" if include else suite
     root = cache() / "roots" / name
     with locked(f"root-{name}"):
         if not root.is_dir():
@@ -78,16 +84,16 @@ def debian_root(suite: str = "bookworm", *, variant: str = "", include: str = ""
 
 def host_root(suite: str) -> Path:
     """A root that a lab host can run from: an SSH server, python3, Docker Engine and Podman."""
-    return debian_root(suite, variant="host", include=",".join(_HOST_PACKAGES))
+    return debian_root(suite, _HOST_PACKAGES)
 
 
 def base_image(socket: Path) -> str:
-    """Have the image ``debian:bookworm-minbase`` in the engine; its name.
+    """Have the image ``debian:bookworm-slim`` in the engine; its name.
 
     Args:
         socket: The engine's socket.
     """
-    archive = cache() / "images" / "bookworm-minbase.tar"
+    archive = cache() / "images" / "bookworm-slim.tar"
     if not _present(socket, DEBIAN_IMAGE):
         root = debian_root()
         with locked("image-bookworm"):

@@ -17,6 +17,12 @@ if [ -n "$LAB_ROOTFS" ]; then
     mount --rbind /sys $root/sys
 fi
 mount -t overlay -o "lowerdir=$root/etc,upperdir=/mnt/etc,workdir=/mnt/etc.work" overlay "$root/etc"
+# Room for the folders that are mounted below, without making them on the machine. Not kept: the lab's
+# own folder may lie below /var/lib, where it could not hold the upper layer.
+mount -t tmpfs tmpfs /mnt/scratch
+mkdir /mnt/scratch/upper /mnt/scratch/work
+options=lowerdir=$root/var/lib,upperdir=/mnt/scratch/upper,workdir=/mnt/scratch/work
+mount -t overlay -o "$options" overlay "$root/var/lib"
 for folder in usr/bin usr/sbin usr/local/bin; do
     if [ -d "/mnt/hidden/$folder" ]; then
         mount -t overlay -o "lowerdir=/mnt/hidden/$folder:$root/$folder" overlay "$root/$folder"
@@ -31,6 +37,7 @@ for folder in root home tmp var/log var/lib/docker var/lib/containers var/lib/de
     fi
 done
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 mkdir -p "$root/run/sshd" "$root/run/lock"
 mount -t proc proc "$root/proc"
 cat /proc/sys/kernel/random/uuid >/mnt/boot_id
@@ -55,15 +62,44 @@ END
     exit 1
 }
 
+# Podman takes no parent for its control groups: show it the host's part of every hierarchy as the whole.
+own_cgroups() {
+    grep -E ' (cgroup|cgroup2) ' /proc/mounts | while read -r _ hierarchy _; do
+        if [ "$hierarchy" = /sys/fs/cgroup/unified ]; then
+            umount "$hierarchy" # crun refuses version 1 with version 2 beside it
+            continue
+        fi
+        group=$hierarchy
+        for name in $(echo "$LAB_CGROUP" | tr / ' '); do
+            if [ -e "$group/cgroup.subtree_control" ]; then
+                sed 's/[a-z]*/+&/g' "$group/cgroup.controllers" >"$group/cgroup.subtree_control"
+            fi
+            mkdir -p "$group/$name"
+            for file in cpuset.cpus cpuset.mems; do # version 1 starts a group with none
+                if [ -e "$group/$name/$file" ] && [ ! -e "$group/cgroup.controllers" ]; then
+                    cat "$group/$file" >"$group/$name/$file"
+                fi
+            done
+            group=$group/$name
+        done
+        mount --bind "$group" "$hierarchy"
+    done
+}
+
 start_engine() {
     # Left by an engine that was killed: it refuses to start beside them.
     rm -f /run/docker.pid /run/docker.sock
     case $LAB_KIND in
     bare) ;;
     podman)
+        export PODMAN_IGNORE_CGROUPSV1_WARNING=1
         podman --cgroup-manager cgroupfs system service --time 0 unix:///run/docker.sock \
             >>/var/log/engine.log 2>&1 </dev/null 3>&- &
         echo $! >/run/docker.pid
+        for policy in always unless-stopped; do # as Debian's podman-restart does after a reboot
+            podman --cgroup-manager cgroupfs start --all --filter restart-policy=$policy \
+                >>/var/log/engine.log 2>&1 </dev/null 3>&-
+        done &
         ;;
     *)
         dockerd --host unix:///run/docker.sock --exec-root /run/docker --pidfile /run/docker.pid \
@@ -74,6 +110,7 @@ start_engine() {
     esac
 }
 
+[ "$LAB_KIND" != podman ] || own_cgroups
 set +e
 trap start_engine USR1
 start_engine

@@ -83,7 +83,7 @@ def _start() -> None:
     script.write_text(resources.files(__package__).joinpath("builder.sh").read_text())
     log = _folder() / "engine.log"
     log.unlink(missing_ok=True)
-    variables = {"LAB_BUILDER": str(_folder())}
+    variables = {"LAB_BUILDER": str(_folder()), "HOME": str(_folder())}
     boot = processes.spawn(script, log=log, network=False, variables=variables)
     try:
         os.write(boot.go, b"go\n")

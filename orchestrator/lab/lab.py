@@ -85,6 +85,7 @@ class Lab:
             cleanup.remove_running(self.layout)
             cleanup.remove_files(self.layout)
             self.layout.log.mkdir(parents=True)
+            self.layout.hosts.mkdir(mode=0o700)
             self._subnet = network.create_bridge(self.layout, self._subnet or None)
             self._hosts = self.layout.hosts_for(self._subnet, self._options)
             self.layout.write_record(self.name, self._subnet, self._options)

@@ -69,8 +69,16 @@ def requirements(hosts: Sequence[HostOptions] | None = None) -> tuple[Missing, .
         missing.append(
             Missing(f"the command {command}", package, without, optional.get(needed, needed == "optional"))
         )
+    if _apparmor() and not shutil.which("apparmor_parser", path=_SEARCH):
+        without = "no container starts: the kernel has AppArmor on, and the engine loads a profile"
+        missing.append(Missing("the command apparmor_parser", "apparmor", without))
     missing += _kernel()
     return tuple(missing)
+
+
+def _apparmor() -> bool:
+    enabled = Path("/sys/module/apparmor/parameters/enabled")
+    return enabled.exists() and enabled.read_text().strip() == "Y"
 
 
 def _kernel() -> list[Missing]:

@@ -65,7 +65,17 @@ def write_host(host: LabHost, hosts: Sequence[LabHost], public_key: str, gateway
         rootfs: The root the host is laid over: ``/``, or a Debian root.
     """
     folder = host.folder
-    for name in ("etc/ssh", "etc/docker", "etc/sudoers.d", "etc.work", "root", "home", "var/log", "rootfs"):
+    for name in (
+        "etc/ssh",
+        "etc/docker",
+        "etc/sudoers.d",
+        "etc.work",
+        "root",
+        "home",
+        "var/log",
+        "rootfs",
+        "scratch",
+    ):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name in ("upper", "upper.work"):
         (folder / name).mkdir(exist_ok=True)

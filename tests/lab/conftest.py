@@ -64,6 +64,12 @@ def lab(lab_base: Path) -> Iterator[Lab]:
         yield shared
 
 
+@pytest.fixture(scope="session")
+def builder(lab: Lab) -> Path:
+    """Socket of an engine that builds, with the machine's network."""
+    return lab.builder_socket()
+
+
 @pytest.fixture
 def make_lab(lab_base: Path) -> Iterator[MakeLab]:
     """Start a lab of your own: ``make_lab(2)``, ``make_lab([HostOptions("a", disk_mb=200)])``."""

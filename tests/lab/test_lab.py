@@ -17,7 +17,7 @@ from orchestrator.lab import HostOptions, Lab, LabError, busybox_image, down, ss
 from orchestrator.lab.cleanup import leftovers
 from orchestrator.lab.model import Layout
 
-SERVE = "echo hello >/tmp/index.html; exec httpd -f -p 80 -h /tmp"
+SERVE = "echo hello >/tmp/index.html; trap 'exit 0' TERM; httpd -f -p 80 -h /tmp & wait"
 
 
 def fetch(address: str, port: int) -> str:
@@ -106,6 +106,30 @@ class TestHosts:
         assert ssh(lab, "bare", "which docker dockerd; ls /run/docker.sock").stdout == ""
         assert ssh(lab, "plain", "python3 -V").returncode == 127
         assert [host.engine for host in lab.status().hosts] == [False, True]
+
+    @pytest.mark.parametrize(
+        ("options", "version"),
+        [
+            (HostOptions("newer", kind="trixie"), "26."),
+            (HostOptions("stored", kind="trixie", containerd_store=True), "26."),
+            (HostOptions("pod", kind="podman"), "5."),
+        ],
+        ids=["trixie", "containerd-store", "podman"],
+    )
+    def test_other_engines(self, make_lab, ssh, options, version):
+        """A host with a root and an engine of its own runs containers, and runs them again after a reboot."""
+        lab = make_lab([options])
+        (host,) = lab.hosts
+        assert lab.docker(host, "version", "-f", "{{.Server.Version}}").stdout.startswith(version)
+        assert ssh(lab, host, "cat /etc/debian_version").stdout.startswith("13")
+        image = serve(lab, host.name)
+        assert fetch(host.address, 8080) == "hello\n"
+        inside = lab.docker(host, "run", "--rm", "--network", "shop", image, "wget", "-qO-", "http://front")
+        assert inside.stdout == "hello\n"
+        lab.reboot(host)
+        assert fetch(host.address, 8080) == "hello\n"
+        lab.down()
+        assert leftovers(lab.layout) == ()
 
     def test_a_failing_command_shows_what_it_said(self, lab):
         """Commands in hosts fail loudly."""

@@ -19,6 +19,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(needs.shutil, "which", lambda name, path=None: None if name in absent else name)
         monkeypatch.setattr(needs.os, "geteuid", lambda: uid)
         monkeypatch.setattr(needs, "_kernel", list)
+        monkeypatch.setattr(needs, "_apparmor", lambda: True)
 
     return pretend
 
@@ -48,6 +49,12 @@ def test_needs_depend_on_the_hosts(machine):
     needs.require([HostOptions("a", kind="bare")])
     with pytest.raises(ToolMissing, match="debootstrap"):
         needs.require([HostOptions("a", kind="trixie")])
+
+
+def test_an_engine_cannot_confine_without_the_parser(machine):
+    """Where the kernel has AppArmor on, containers do not start without its parser."""
+    machine("apparmor_parser")
+    assert needs.packages_for(needs.requirements()) == ("apparmor",)
 
 
 def test_sudo_is_optional(machine):
