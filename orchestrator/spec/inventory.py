@@ -6,6 +6,7 @@ parent groups, child groups, the host), read the ones that say how to connect. I
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,18 @@ def load_inventory(path: Path) -> Inventory:
     Raises:
         InventoryError: With everything that is wrong.
     """
-    return parse_inventory(read_text(path, InventoryError), str(path), directory=path.absolute().parent)
+    directory = path.absolute().parent
+    inventory = parse_inventory(read_text(path, InventoryError), str(path), directory=directory)
+    unread = tuple(
+        Problem(
+            f"{name}/ beside the inventory is not read",
+            str(directory / name),
+            hint="write these variables into the inventory: ansible-inventory -i FILE --list --yaml does",
+        )
+        for name in ("group_vars", "host_vars")
+        if (directory / name).is_dir()
+    )
+    return dataclasses.replace(inventory, warnings=inventory.warnings + unread)
 
 
 def parse_inventory(text: str, file: str, *, directory: Path) -> Inventory:

@@ -7,6 +7,7 @@ OpenSSH's own configuration, which ``remote/`` resolves.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -63,10 +64,7 @@ class Inventory:
 
     def get(self, name: str) -> Host | None:
         """Return the host of that name, the implicit ``localhost`` included, or ``None``."""
-        for host in self.hosts:
-            if host.name == name:
-                return host
-        return LOCALHOST if name == LOCALHOST.name else None
+        return self._by_name.get(name)
 
     def select(self, terms: Iterable[str]) -> tuple[Host, ...]:
         """Return the hosts that any of ``terms`` names, each once, in the order of the inventory.
@@ -82,13 +80,24 @@ class Inventory:
             raise InventoryError(problems)
         wanted = {name for term in terms for name in self._names(term)}
         found = tuple(host for host in self.hosts if host.name in wanted)
-        if LOCALHOST.name in wanted and all(host.name != LOCALHOST.name for host in self.hosts):
-            return (*found, LOCALHOST)
-        return found
+        implicit = LOCALHOST.name in wanted and self.get(LOCALHOST.name) is LOCALHOST
+        return (*found, LOCALHOST) if implicit else found
 
     def unknown(self, terms: Iterable[str]) -> tuple[Problem, ...]:
         """Return a problem for each term that names no host, group or label of this inventory."""
         return tuple(self._explain(term) for term in terms if not self._known(term))
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Host]:
+        return {LOCALHOST.name: LOCALHOST} | {host.name: host for host in self.hosts}
+
+    @functools.cached_property
+    def _by_label(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        found: dict[tuple[str, str], tuple[str, ...]] = {}
+        for host in self.hosts:
+            for label in host.labels:
+                found[label] = (*found.get(label, ()), host.name)
+        return found
 
     def _known(self, term: str) -> bool:
         return term == "all" or term in self.groups or bool(self._names(term))
@@ -96,7 +105,7 @@ class Inventory:
     def _names(self, term: str) -> tuple[str, ...]:
         key, is_selector, value = term.partition("=")
         if is_selector:
-            return tuple(host.name for host in self.hosts if (key, value) in host.labels)
+            return self._by_label.get((key, value), ())
         if term == "all":
             return tuple(host.name for host in self.hosts)
         if term in self.groups:
