@@ -151,7 +151,7 @@ def test_an_interrupted_transfer_goes_on(world: World) -> None:
         world.ship(images["app"], on_progress=interrupt)
     parts = _settled(world.folder / "target" / "layers")
     assert parts > BIG // 10
-    with pytest.raises(Exception, match="no such image|No such image"):
+    with pytest.raises(Exception, match=r"[Nn]o such image"):
         world.inspect(world.target, images["app"])
     assert world.ship(images["app"]) < BIG + 20_000 - parts + 5_000
     assert world.inspect(world.target, images["app"])["Id"] == images["app"]
@@ -209,7 +209,7 @@ def test_a_failed_build_shows_the_builders_words_and_the_line(world: World) -> N
 def test_a_pull_that_fails_is_explained(world: World) -> None:
     """No registry is reachable here."""
     world.images = {"cache": Image.model_validate("127.0.0.1:1/none:1")}
-    with pytest.raises(BuildFailed, match="cannot pull 127.0.0.1:1/none:1 for image cache"):
+    with pytest.raises(BuildFailed, match=r"cannot pull 127\.0\.0\.1:1/none:1 for image cache"):
         world.build()
 
 

@@ -1,0 +1,72 @@
+"""``find`` and ``pull``: images a builder has, or can get by reference.
+
+Owns both handlers. They change nothing but the builder's images.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, Optional
+
+from orchestrator.agent.handler import Context, Refusal
+from orchestrator.agent.imaging.describe import BUILD_LABEL, built, inspect
+from orchestrator.agent.paths import check_digest
+from orchestrator.protocol.messages import Built, FindImage, Found, Pull
+
+
+def find(params: FindImage, context: Context) -> Found:
+    """Return the newest image that carries the build digest, if there is one."""
+    image = labelled(context, check_digest(params.build, "build digest"))
+    return Found(built(context, image) if image else None)
+
+
+def labelled(context: Context, build: str) -> str:
+    """Return the id of the newest image built from ``build``, or nothing."""
+    images = context.engine.get("/images/json", {"filters": {"label": [f"{BUILD_LABEL}={build}"]}}) or []
+    newest = sorted(images, key=lambda image: (image.get("Created", 0), str(image.get("Id"))))
+    return str(newest[-1]["Id"]) if newest else ""
+
+
+def pull(params: Pull, context: Context) -> Built:
+    """Have the engine pull an image; one that is named by digest and there already is not pulled again.
+
+    Raises:
+        Refusal: ``not-found`` or ``engine``, in the engine's own words.
+    """
+    if "@sha256:" not in params.reference or inspect(context, params.reference) is None:
+        _pull(params, context)
+    return built(context, params.reference)
+
+
+def _pull(params: Pull, context: Context) -> None:
+    repository, tag = split(params.reference)
+    query = {"fromImage": repository, "tag": tag, "platform": params.platform or None}
+    with context.engine.stream("POST", "/images/create", query, b"", timeout=600) as response:
+        for line in progress(response.documents(), f"cannot pull {params.reference}"):
+            context.send_body(line.encode() + b"\n")
+            context.check_cancelled()
+
+
+def progress(documents: Iterator[Dict[str, Any]], what: str) -> Iterator[str]:
+    """Yield the lines for people among the engine's progress documents.
+
+    Raises:
+        Refusal: A document says that ``what`` failed.
+    """
+    for document in documents:
+        error = document.get("error") or (document.get("errorDetail") or {}).get("message")
+        if error:
+            code = "no-space" if "no space left on device" in str(error) else "engine"
+            raise Refusal(code, f"{what}: {error}")
+        # Byte counts of each layer come hundreds of times: the state is enough.
+        if document.get("status") and not document.get("progressDetail"):
+            layer: Optional[str] = document.get("id")
+            yield f"{layer}: {document['status']}" if layer else str(document["status"])
+
+
+def split(reference: str) -> "tuple[str, str]":
+    """Return repository and tag (or digest) of a reference; the tag is ``latest`` when there is none."""
+    name, at, digest = reference.partition("@")
+    if at:
+        return name, digest
+    head, colon, tag = name.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (name, "latest")
