@@ -13,21 +13,16 @@ BESIDE = {"from_file", "weight"}
 """Variables that Ansible took from group_vars/ and host_vars/ beside its inventory."""
 
 
+def without(variables, *names):
+    """Return ``variables`` less ``names``."""
+    return {key: value for key, value in variables.items() if key not in names}
+
+
 def test_variables():
     """Every host has Ansible's variables, apart from those of files beside the inventory."""
     inventory = load_inventory(HERE / "hosts.yaml")
-    found = {
-        host.name: {k: v for k, v in host.vars.items() if not k.endswith("_priority")}
-        for host in inventory.hosts
-    }
-    listed = {
-        name: {
-            key: value
-            for key, value in variables.items()
-            if key not in BESIDE and not key.endswith("_priority")
-        }
-        for name, variables in LISTED["_meta"]["hostvars"].items()
-    }
+    found = {host.name: without(host.vars, "ansible_group_priority") for host in inventory.hosts}
+    listed = {name: without(each, *BESIDE) for name, each in LISTED["_meta"]["hostvars"].items()}
     for variables in listed.values():
         if variables.get("tier") == "from-group_vars-web":
             variables["tier"] = "from-web"
