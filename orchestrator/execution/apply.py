@@ -15,9 +15,13 @@ from orchestrator.events import LeaseTaken, Warned
 from orchestrator.execution import explain, leases
 from orchestrator.execution.executor import execute
 from orchestrator.execution.operations import Terms
-from orchestrator.execution.restore import UNCHANGED, Restored, Undo, restore, touched
+from orchestrator.execution.restore import UNCHANGED, Restored, restore
+from orchestrator.execution.survey import Recorded, Survey, survey, touched
 from orchestrator.execution.world import INTERRUPTED, Aborted, Execution, World
+from orchestrator.planning.release import records
+from orchestrator.planning.rollout import rollout
 from orchestrator.planning.types import Action, Plan, Step, StepKind
+from orchestrator.planning.undo import undo
 from orchestrator.ports import Fleet, Session
 
 _COUNTED = {
@@ -43,6 +47,8 @@ class Outcome:
     """By all sessions this run used, for whatever they sent it: observing counts when they did it."""
     round_trips: Mapping[str, int] = field(default_factory=dict)
     """Host -> requests made by those sessions, layer data not counted."""
+    left: tuple[str, ...] = ()
+    """What did not work out and fails nothing, one sentence each: clean-up, records on further hosts."""
     error: DeployError | None = None
     """Set exactly when not ok."""
 
@@ -59,27 +65,37 @@ class Outcome:
 def apply(
     plan: Plan,
     world: World,
-    steps: Sequence[Step],
     *,
-    undo: Undo,
     author: str,
     clock: Callable[[], float],
+    max_parallel: int = 1,
 ) -> Outcome:
-    """Carry ``steps`` out, wholly or not at all.
+    """Carry a plan out, wholly or not at all.
 
     The leases taken live until the sessions are closed, which is the caller's to do right after: it
     saves a round trip.
 
     Args:
-        plan: What the steps were made from; its epoch and states guard against changes since.
+        plan: Its artifacts all have ids; its epoch and states guard against changes since.
         world: The ports to work through.
-        steps: The plan's rollout.
-        undo: Finds the steps back.
-        author: ``user@machine``, shown to others while the lease is held.
+        author: ``user@machine``: recorded, and shown to others while the lease is held.
         clock: Seconds since the epoch.
+        max_parallel: How many instances of one service may be under replacement at the same time.
+
+    Raises:
+        ValueError: The plan still has images to build.
     """
+    made = records(plan, created_at=clock(), author=author)
+    steps = rollout(plan, made, max_parallel=max_parallel)
+    return carry_out(plan, steps, world, author=author, clock=clock)
+
+
+def carry_out(
+    plan: Plan, steps: Sequence[Step], world: World, *, author: str, clock: Callable[[], float]
+) -> Outcome:
+    """Carry out ``steps``, which somebody has made of ``plan``; else as :func:`apply`."""
     claim = leases.Claim(plan.project, plan.epoch + 1, author, plan.reason, plan.release, plan.states)
-    return _Run(plan, claim, world, tuple(steps), undo=undo, clock=clock).run()
+    return _Run(plan, claim, world, tuple(steps), clock).run()
 
 
 class _Run:
@@ -91,8 +107,6 @@ class _Run:
         claim: leases.Claim,
         world: World,
         steps: tuple[Step, ...],
-        *,
-        undo: Undo,
         clock: Callable[[], float],
     ) -> None:
         self._plan = plan
@@ -100,10 +114,10 @@ class _Run:
         self._sessions = _Sessions(world.fleet)
         self._world = replace(world, fleet=self._sessions)
         self._steps = steps
-        self._undo = undo
         self._clock = clock
         self._hosts = tuple(sorted({step.host for step in steps}))
         self._execution = Execution()
+        self._in_force = False
 
     def run(self) -> Outcome:
         if not self._steps:
@@ -134,36 +148,50 @@ class _Run:
         except Aborted as abort:
             self._execution = abort.execution
             raise
-        if not self._execution.stopped:
-            return None
-        if self._in_force:
-            return self._stopped_late()
-        restored = restore(
-            world, terms, claim, self._steps, self._execution, undo=self._undo, reason=self._reason
-        )
-        return self._verdict(restored)
-
-    @property
-    def _in_force(self) -> bool:
-        """Tell whether the release is recorded everywhere: from then on nothing is put back."""
         commits = [step.id for step in self._steps if step.kind is StepKind.COMMIT]
-        return bool(commits) and self._execution.done.issuperset(commits)
+        if not self._execution.stopped:
+            self._in_force = bool(commits)
+            return None
+        if not commits and self._essentials_done:
+            return self._stopped_late()
+        found = survey(world, terms, claim, self._steps, self._execution)
+        back = undo(self._steps, found.begun, found.containers)
+        decided = not back and not found.begun.isdisjoint(commits)
+        if found.recorded is Recorded.EVERYWHERE or (decided and found.recorded is Recorded.SOMEWHERE):
+            self._in_force = True
+            return self._stopped_late()
+        if decided:
+            return self._undecided(found)
+        return self._verdict(restore(world, found, self._steps, back, reason=self._reason))
 
     @property
     def _reason(self) -> str:
         cause = self._execution.cause
         return INTERRUPTED if cause is None else explain.message(cause)
 
+    @property
+    def _essentials_done(self) -> bool:
+        """Tell whether only clean-up was left. For plans that record nothing: a destroy, a prune."""
+        return all(step.id in self._execution.done for step in self._steps if step.essential)
+
     def _stopped_late(self) -> DeployError | None:
-        """Judge a run that stopped while it was cleaning up."""
-        release = self._claim.release
+        """Judge a run that stopped when only clean-up was left."""
+        state = f"release {self._claim.release} is in force" if self._in_force else "nothing is put back"
         if self._execution.stopped == INTERRUPTED:
             return Interrupted(
-                f"interrupted while cleaning up; release {release} is in force on every host",
-                hint="the next apply cleans up what is left",
+                f"interrupted while cleaning up; {state}", hint="the next run cleans up what is left"
             )
-        self._world.listener(Warned(f"{self._reason}; release {release} is in force all the same"))
+        self._world.listener(Warned(f"{self._reason}; {state} all the same"))
         return None
+
+    def _undecided(self, found: Survey) -> DeployError:
+        """Judge a run whose commit point is lost: the new instances run, and going back could be wrong."""
+        new = f"runs the instances of {self._claim.release}"
+        return NotRestored(
+            f"{self._reason}; whether release {self._claim.release} was recorded is not known",
+            hint="bring the hosts that are gone back, then apply again: it records the release if need be",
+            context=[f"{host}: {found.gone.get(host, new)}" for host in self._hosts],
+        )
 
     def _verdict(self, restored: Restored) -> DeployError:
         """Say how a run that was put back has failed."""
@@ -206,6 +234,7 @@ class _Run:
             counts=counts,
             bytes_sent=self._sessions.bytes_sent,
             round_trips=self._sessions.round_trips,
+            left=tuple(explain.message(f) for f in self._execution.failures if not f.step.essential),
             error=error,
         )
 

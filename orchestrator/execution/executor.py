@@ -18,7 +18,7 @@ from orchestrator.errors import DeployError, HostError, HostUnreachable
 from orchestrator.events import StepFailed, StepFinished, StepProgress, StepSkipped, StepStarted
 from orchestrator.execution.loop import reraise
 from orchestrator.execution.operations import Terms, perform
-from orchestrator.execution.schedule import Batch, Schedule, Skip, State
+from orchestrator.execution.schedule import Batch, Schedule, Skip, State, Tolerance
 from orchestrator.execution.world import (
     CANCELLED,
     INTERRUPTED,
@@ -34,7 +34,9 @@ from orchestrator.ports import Call, RequestFailed, Session
 from orchestrator.protocol.messages import Commit, Failure, OperationProgress, Performed
 
 
-def execute(world: World, terms: Terms, steps: Sequence[Step], *, keep_going: bool = False) -> Execution:
+def execute(
+    world: World, terms: Terms, steps: Sequence[Step], *, tolerate: Tolerance | None = None
+) -> Execution:
     """Carry out ``steps`` and return how they ended.
 
     The first failure of an essential step stops everything that was not begun; what is under way is
@@ -44,14 +46,14 @@ def execute(world: World, terms: Terms, steps: Sequence[Step], *, keep_going: bo
         world: The ports to work through.
         terms: Project, release and the epochs of the leases held.
         steps: In any order; see :class:`~orchestrator.planning.types.Step`.
-        keep_going: Carry out as much as possible: a failure only skips what waits for it, and a first
-            Ctrl-C is not heeded. For restoring.
+        tolerate: For restoring: carry out as much as possible. Nothing stops the run but a second
+            Ctrl-C, and a failure skips only what must not happen after it.
 
     Raises:
         Aborted: A second Ctrl-C.
         ValueError: The steps wait for each other, or for steps that are not there.
     """
-    return _Run(world, terms, steps, keep_going=keep_going).run()
+    return _Run(world, terms, steps, tolerate).run()
 
 
 @dataclass(eq=False)
@@ -70,11 +72,11 @@ class _Request:
 class _Run:
     """State of one execution. Every method but ``_ship`` runs on the deciding thread."""
 
-    def __init__(self, world: World, terms: Terms, steps: Sequence[Step], *, keep_going: bool) -> None:
+    def __init__(self, world: World, terms: Terms, steps: Sequence[Step], tolerate: Tolerance | None) -> None:
         self._world = world
         self._terms = terms
-        self._keep_going = keep_going
-        self._schedule = Schedule(steps, world.limits)
+        self._keep_going = tolerate is not None
+        self._schedule = Schedule(steps, world.limits, tolerate)
         self._names = tuple(step.id for step in steps)
         self._requests: set[_Request] = set()
         self._begun: dict[str, float] = {}

@@ -5,8 +5,6 @@ there are no other barriers. Ready operations of one host leave as one batch, an
 same host whose remaining predecessors are all in that batch join it (chain fusion), so that a chain
 such as "start the new one, then stop the old" costs one request.
 
-Limits count *lanes*: a chain of fused operations runs one at a time and so takes one lane. The chains
-of a batch cover its operations, hence no host ever runs more at once than it has lanes (Dilworth).
 It must not know how a batch is carried out.
 """
 
@@ -16,26 +14,12 @@ import enum
 import graphlib
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from orchestrator.execution.lanes import Lanes, Limits
 from orchestrator.planning.types import Step, StepKind
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much may be under way at the same time."""
-
-    operations: int = 512
-    """Lanes over the whole fleet."""
-    operations_per_host: int = 32
-    ships: int = 16
-    """Images under way over the whole fleet."""
-    ships_per_host: int = 2
-
-    def __post_init__(self) -> None:
-        if min(self.operations, self.operations_per_host, self.ships, self.ships_per_host) < 1:
-            raise ValueError("a limit below 1 lets nothing ever start")
 
 
 class State(enum.Enum):
@@ -66,15 +50,28 @@ class Skip:
     because: str
 
 
+Tolerance: TypeAlias = Callable[[Step, Step], bool]
+"""(a step that did not end well, one that waits for it) -> may that one start all the same?"""
+
+
 class Schedule:
     """The state of all steps of one run.
+
+    Args:
+        steps: In any order.
+        limits: How much may be under way at the same time.
+        tolerate: Asked when a step does not end well; without it whatever waits for that is skipped. A
+            host knows no tolerance, so with it nothing is fused.
 
     Raises:
         ValueError: Two steps share an id, a step waits for one that is not there, or for itself.
     """
 
-    def __init__(self, steps: Sequence[Step], limits: Limits | None = None) -> None:
+    def __init__(
+        self, steps: Sequence[Step], limits: Limits | None = None, tolerate: Tolerance | None = None
+    ) -> None:
         self._limits = limits or Limits()
+        self._tolerate = tolerate
         self._steps = {step.id: step for step in steps}
         if len(self._steps) != len(steps):
             raise ValueError("two steps share an id")
@@ -87,7 +84,7 @@ class Schedule:
                 self._dependants[before].append(step.id)
         self._ready = {step.id for step in steps if not step.after}
         self._open = 0
-        self._lanes = _Lanes(self._limits)
+        self._lanes = Lanes(self._limits)
         self._ships: Counter[str] = Counter()
 
     def state(self, step: str) -> State:
@@ -124,16 +121,8 @@ class Schedule:
     def done(self, step: str) -> tuple[Step, ...]:
         """Mark a handed step as ended well; return handed steps whose turn it is now."""
         self._leave(step, State.DONE)
-        turns: list[Step] = []
-        for name in self._dependants[step]:
-            self._waits[name].discard(step)
-            if self._waits[name]:
-                continue
-            if self._state[name] is State.PENDING:
-                self._ready.add(name)
-            elif self._state[name] is State.HANDED:
-                turns.append(self._steps[name])
-        return tuple(turns)
+        turns = [self._steps[name] for name in self._dependants[step] if self._release(name, step)]
+        return tuple(step for step in turns if self._state[step.id] is State.HANDED)
 
     def failed(self, step: str) -> tuple[Skip, ...]:
         """Mark a handed step as failed; return what is skipped because of it."""
@@ -146,9 +135,12 @@ class Schedule:
         return (Skip(self._steps[step], because), *self._skip_dependants(step, because))
 
     def stop(self, because: str) -> tuple[Skip, ...]:
-        """Start nothing any more: skip all that is pending. What was handed over goes on."""
+        """Start nothing any more: skip all that is pending. What was handed over goes on.
+
+        A release that is being recorded is recorded everywhere: commits that follow one are spared.
+        """
         pending = [name for name in self._order if self._state[name] is State.PENDING]
-        return self._skip(pending, because)
+        return self._skip([name for name in pending if not self._follows_commit(name)], because)
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -171,15 +163,35 @@ class Schedule:
         else:
             self._lanes.leave(name)
 
+    def _release(self, name: str, before: str) -> bool:
+        """Let ``name`` no longer wait for ``before``; tell whether it waits for nothing any more."""
+        self._waits[name].discard(before)
+        if self._waits[name]:
+            return False
+        if self._state[name] is State.PENDING:
+            self._ready.add(name)
+        return True
+
+    def _follows_commit(self, name: str) -> bool:
+        return self._steps[name].kind is StepKind.COMMIT and any(
+            self._steps[before].kind is StepKind.COMMIT and self._state[before] in _GOING_WELL
+            for before in self._steps[name].after
+        )
+
     def _skip_dependants(self, name: str, because: str) -> tuple[Skip, ...]:
-        found: list[str] = []
-        seen, stack = {name}, [name]
+        skips: list[Skip] = []
+        stack = [name]
         while stack:
-            fresh = [after for after in self._dependants[stack.pop()] if after not in seen]
-            seen.update(fresh)
-            stack.extend(fresh)
-            found.extend(after for after in fresh if self._state[after] is State.PENDING)
-        return self._skip(sorted(found, key=self._order.__getitem__), because)
+            bad = stack.pop()
+            for after in self._dependants[bad]:
+                if self._state[after] is not State.PENDING:
+                    continue
+                if self._tolerate and self._tolerate(self._steps[bad], self._steps[after]):
+                    self._release(after, bad)
+                else:
+                    skips += self._skip([after], because)
+                    stack.append(after)
+        return tuple(sorted(skips, key=lambda skip: self._order[skip.step.id]))
 
     def _skip(self, names: Sequence[str], because: str) -> tuple[Skip, ...]:
         for name in names:
@@ -200,6 +212,8 @@ class Schedule:
             if not self._lanes.enter(name, host, [b for b in self._steps[name].after if b in chosen]):
                 continue
             chosen[name] = None
+            if self._tolerate:
+                continue
             for after in self._dependants[name]:
                 step = self._steps[after]
                 if (
@@ -212,48 +226,7 @@ class Schedule:
         return list(chosen)
 
 
-class _Lanes:
-    """Who runs beside whom: chains of fused operations, one lane each."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._lane: dict[str, int] = {}
-        self._tail: dict[int, str] = {}
-        self._length: Counter[int] = Counter()
-        self._host: dict[int, str] = {}
-        self._open: Counter[str] = Counter()
-        self._next = 0
-
-    def enter(self, name: str, host: str, before: Sequence[str]) -> bool:
-        """Find a lane for an operation: one that ends in a predecessor, else a free one."""
-        for lane in (self._lane[b] for b in before):
-            if self._tail[lane] in before:
-                self._place(name, lane)
-                return True
-        full = self._open[host] >= self._limits.operations_per_host
-        if full or self._open.total() >= self._limits.operations:
-            return False
-        self._next += 1
-        self._open[host] += 1
-        self._host[self._next] = host
-        self._place(name, self._next)
-        return True
-
-    def leave(self, name: str) -> None:
-        """Take an operation out; its lane is free when it was the last one in it."""
-        lane = self._lane.pop(name, None)
-        if lane is None:
-            return
-        self._length[lane] -= 1
-        if not self._length[lane]:
-            self._open[self._host.pop(lane)] -= 1
-            del self._length[lane], self._tail[lane]
-
-    def _place(self, name: str, lane: int) -> None:
-        self._lane[name] = lane
-        self._tail[lane] = name
-        self._length[lane] += 1
-
+_GOING_WELL = frozenset({State.HANDED, State.DONE})
 
 OPERATIONS = frozenset(StepKind) - {StepKind.SHIP, StepKind.COMMIT}
 """Kinds that travel in a ``perform`` request; their values are the protocol's names."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from orchestrator.events import Listener, StepFailed
+from orchestrator.execution.lanes import Limits
 from orchestrator.execution.loop import Interrupt, Loop
-from orchestrator.execution.schedule import Limits
 from orchestrator.ports import Fleet, Session
 
 CANCELLED = "cancelled"

@@ -1,4 +1,4 @@
-"""A fleet in memory behind the ports of a run: hosts, containers, leases, journals, and their failures.
+"""A fleet in memory behind the ports of a run: sessions, messages, and what can befall them.
 
 Nothing happens by itself. :meth:`FakeFleet.pump` does one small thing (a message arrives, an operation
 goes one phase further), the next in line or one chosen by a seed, so that every run can be replayed.
@@ -9,135 +9,22 @@ in: fail, hang, disconnect, or whatever the test likes (an interrupt, another ru
 from __future__ import annotations
 
 import collections
-import dataclasses
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from support.fleet_agent import PARKED, FakeAgent
+from support.fleet_host import Effect, Failing, FakeHost
+
 from orchestrator.errors import HostUnreachable
 from orchestrator.execution.loop import Action
 from orchestrator.ports import Call, RequestFailed
 from orchestrator.protocol import messages as m
-from orchestrator.protocol.codec import digest
-from orchestrator.protocol.instance import InstanceConfig
-
-Effect = Callable[["FakeHost"], None]
-
-PARKED = "parked"
-"""A task says so when it can only go on after :meth:`FakeFleet.wake`."""
 
 
 class StuckError(AssertionError):
     """Somebody waits, and nothing in the whole fleet will ever happen again."""
-
-
-class Hanging(Exception):  # noqa: N818
-    """Raised by an effect: what was about to happen never does."""
-
-
-class Failing(Exception):  # noqa: N818
-    """Raised by an effect: the host refuses or fails with this code."""
-
-    def __init__(self, code: str = "unhealthy", message: str = "GET /health answered 500") -> None:
-        super().__init__(message)
-        self.failure = m.Failure(code, message, probes=(message,), logs=("boom",), seconds=2.0)
-
-
-def fails(code: str = "unhealthy", message: str = "GET /health answered 500") -> Effect:
-    """Return an effect that makes the operation or request fail."""
-
-    def effect(_: FakeHost) -> None:
-        raise Failing(code, message)
-
-    return effect
-
-
-def hangs(_: FakeHost) -> None:
-    """Effect: nothing more comes of it, until it is cancelled."""
-    raise Hanging
-
-
-def disconnects(host: FakeHost) -> None:
-    """Effect: the sessions with the host end and its agent with them; it can be reached again."""
-    host.disconnect()
-
-
-def goes_down(host: FakeHost) -> None:
-    """Effect: the host is gone for good."""
-    host.down = True
-    host.disconnect()
-
-
-@dataclasses.dataclass
-class FakeContainer:
-    """One container of a host."""
-
-    id: str
-    service: str
-    slot: int
-    release: str
-    config: InstanceConfig
-    state: str = "created"
-
-
-class FakeHost:
-    """What survives on a host between sessions."""
-
-    def __init__(self, fleet: FakeFleet, name: str) -> None:
-        self.fleet = fleet
-        self.name = name
-        self.down = False
-        self.containers: dict[str, FakeContainer] = {}
-        self.images: set[str] = set()
-        self.volumes: set[str] = set()
-        self.configs: set[str] = set()
-        self.secrets: set[str] = set()
-        self.releases: dict[str, m.ReleaseRecord] = {}
-        self.epoch = 0
-        self.holder: FakeSession | None = None
-        self.lease: m.LeaseInfo | None = None
-        self.sessions: list[FakeSession] = []
-
-    def add(self, config: InstanceConfig, slot: int = 1, release: str = "r1", state: str = "running") -> str:
-        """Put a container there as if an earlier run had; return its id."""
-        self.images.add(config.image)
-        self.configs.update(c.sha256 for c in config.configs)
-        self.secrets.update(s.hmac for s in config.secrets)
-        container = FakeContainer(f"c{next(self.fleet.ids)}", config.service, slot, release, config, state)
-        self.containers[container.id] = container
-        return container.id
-
-    @property
-    def running(self) -> frozenset[str]:
-        """Ids of the containers that run."""
-        return frozenset(c.id for c in self.containers.values() if c.state == "running")
-
-    @property
-    def state(self) -> str:
-        """What a plan depends on, as a digest."""
-        return digest(
-            [[c.id, c.state] for c in sorted(self.containers.values(), key=lambda c: c.id)]
-            + [list(self.releases)[-1:]]
-        )
-
-    def report(self) -> m.HostReport:
-        """Answer an ``observe``."""
-        return m.HostReport(
-            epoch=self.epoch,
-            key="00" * 32,
-            containers=tuple(_report(c) for c in self.containers.values()),
-            images=tuple(m.ImageReport(image) for image in sorted(self.images)),
-            volumes=tuple(m.VolumeReport(volume) for volume in sorted(self.volumes)),
-            releases=tuple(self.releases.values()),
-            lease=self.lease,
-            state=self.state,
-        )
-
-    def disconnect(self) -> None:
-        """End all sessions with this host."""
-        for session in list(self.sessions):
-            session.close()
 
 
 class FakeFleet:
@@ -145,14 +32,15 @@ class FakeFleet:
 
     def __init__(self, hosts: Iterable[str], *, seed: int | None = None, inline: bool = False) -> None:
         self.ids = itertools.count(1)
-        self.hosts = {name: FakeHost(self, name) for name in hosts}
+        self.hosts = {name: FakeHost(name, self.ids) for name in hosts}
         self.points: list[str] = []
         """Everything that happened, in order."""
         self.requests: collections.Counter[tuple[str, str]] = collections.Counter()
         """(host, kind of request) -> how many were made."""
-        self.secrets_seen: list[m.Perform] = []
+        self.performed: list[tuple[str, m.Perform]] = []
+        """(host, request), in order."""
         self._inline = inline
-        self._random = random.Random(seed) if seed is not None else None
+        self.random = random.Random(seed) if seed is not None else None
         self._tasks: list[Iterator[str | None]] = []
         self._parked: list[Iterator[str | None]] = []
         self._at: dict[int, Effect] = {}
@@ -195,7 +83,7 @@ class FakeFleet:
         """Let one thing happen; tell whether anything could."""
         if not self._tasks:
             return False
-        number = self._random.randrange(len(self._tasks)) if self._random else 0
+        number = self.random.randrange(len(self._tasks)) if self.random else 0
         task = self._tasks.pop(number)
         try:
             turn = next(task)
@@ -225,7 +113,7 @@ class FakeController:
         if session is None or session.closed:
             if there.down:
                 raise HostUnreachable(host, "connection refused")
-            session = self.sessions[host] = FakeSession(there)
+            session = self.sessions[host] = FakeSession(self.fleet, there)
         return session
 
     def close(self) -> None:
@@ -308,7 +196,7 @@ class FakeCall:
         while not self.answered:
             if timeout == 0:
                 raise TimeoutError
-            if not self.session.host_state.fleet.pump():
+            if not self.session.fleet.pump():
                 raise StuckError("an answer is waited for that never comes")
         if self._error is not None:
             raise self._error
@@ -327,13 +215,14 @@ class FakeCall:
     def cancel(self) -> None:
         """See the port."""
         self.cancelled = True
-        self.session.host_state.fleet.wake()
+        self.session.fleet.wake()
 
 
 class FakeSession:
     """A live agent on one host."""
 
-    def __init__(self, host: FakeHost) -> None:
+    def __init__(self, fleet: FakeFleet, host: FakeHost) -> None:
+        self.fleet = fleet
         self.host_state = host
         self.closed = False
         self.calls: list[FakeCall] = []
@@ -371,10 +260,10 @@ class FakeSession:
         self.check()
         self._round_trips += 1
         kind = next(name for name, method in m.METHODS.items() if isinstance(params, method.params))
-        self.host_state.fleet.requests[self.host, kind] += 1
+        self.fleet.requests[self.host, kind] += 1
         call = FakeCall(self, on_progress, on_done)
         self.calls.append(call)
-        self.host_state.fleet.begin(_Agent(call, kind, params).run())
+        self.fleet.begin(FakeAgent(self.fleet, call, kind, params).run())
         return call
 
     def close(self) -> None:
@@ -388,244 +277,4 @@ class FakeSession:
             host.holder = host.lease = None
         for call in list(self.calls):
             call.answer(error=HostUnreachable(host.name, "connection lost"))
-        host.fleet.wake()
-
-
-class _Agent:
-    """What the agent does with one request."""
-
-    def __init__(self, call: FakeCall, kind: str, params: Any) -> None:
-        self.call = call
-        self.kind = kind
-        self.params = params
-        self.session = call.session
-        self.host = call.session.host_state
-        self.fleet = self.host.fleet
-
-    def run(self) -> Iterator[str | None]:
-        try:
-            yield from self._run()
-        except Failing as error:
-            failure = m.RemoteFailure(error.failure.code, str(error), context=error.failure.logs)
-            self.call.answer(error=RequestFailed(self.host.name, failure))
-        except Hanging:
-            while not self.call.cancelled and not self.session.closed:
-                yield PARKED
-            failure = m.RemoteFailure("cancelled", "stopped on request")
-            self.call.answer(error=RequestFailed(self.host.name, failure))
-
-    def _run(self) -> Iterator[str | None]:
-        if self.kind != "perform":
-            self.fleet.reach(self.host, f"{self.kind} arrives")
-        yield
-        if self.session.closed:
-            return
-        if m.METHODS[self.kind].needs_lease:
-            self._check_lease()
-        result = yield from getattr(self, f"_{self.kind}")()
-        if self.session.closed:
-            return
-        if self.kind != "perform":
-            self.fleet.reach(self.host, f"{self.kind} answers")
-        self.call.answer(result)
-
-    def _check_lease(self) -> None:
-        if self.host.holder is not self.session:
-            raise Failing("no-lease", "this session holds no lease")
-        if self.params.epoch != self.host.epoch:
-            raise Failing("stale-epoch", "another epoch is in force")
-
-    def _observe(self) -> Iterator[str | None]:
-        yield
-        return self.host.report()
-
-    def _acquire(self) -> Iterator[str | None]:
-        yield
-        host, wanted = self.host, self.params
-        if host.holder is not None:
-            failure = m.RemoteFailure("lease-held", "somebody else holds the lease", lease=host.lease)
-            self.call.answer(error=RequestFailed(host.name, failure))
-            return None
-        if wanted.epoch <= host.epoch:
-            raise Failing("stale-epoch", f"epoch {host.epoch} was seen")
-        if wanted.state and wanted.state != host.state:
-            raise Failing("state-changed", "the host has changed")
-        host.epoch = wanted.epoch
-        host.holder = self.session
-        host.lease = m.LeaseInfo(wanted.owner, wanted.reason, wanted.release, 1000.0, wanted.epoch)
-        return m.Acquired(wanted.epoch)
-
-    def _release(self) -> Iterator[str | None]:
-        yield
-        self.host.holder = self.host.lease = None
-        return m.Done()
-
-    def _commit(self) -> Iterator[str | None]:
-        yield
-        self.host.releases[self.params.record.id] = self.params.record
-        return m.Done()
-
-    def _perform(self) -> Iterator[str | None]:
-        self.host.configs.update(self.params.contents)
-        self.host.secrets.update(self.params.secrets)
-        self.fleet.secrets_seen.append(self.params)
-        outcomes: dict[int, m.OperationProgress] = {}
-        working: dict[int, Iterator[m.OperationProgress]] = {}
-        hung: set[int] = set()
-        open_ = {op.id: op for op in self.params.operations}
-        while open_ and not self.session.closed:
-            self._admit(open_, working, outcomes)
-            going = [number for number in open_ if number in working and number not in hung]
-            if not going:
-                if open_:
-                    assert hung, "an operation waits for one that is not there"
-                    yield PARKED
-                continue
-            number = self.fleet._random.choice(going) if self.fleet._random else going[0]
-            try:
-                news = next(working[number], None)
-            except Failing as error:
-                outcomes[number] = self._tell(open_.pop(number), error.failure)
-            except Hanging:
-                hung.add(number)
-            else:
-                self._go_on(number, news, open_, outcomes)
-            yield
-        return m.Performed(tuple(outcomes[number] for number in sorted(outcomes)))
-
-    def _admit(self, open_: dict[int, Any], working: dict[int, Any], outcomes: dict[int, Any]) -> None:
-        """Begin what may begin, and end what never will."""
-        for op in list(open_.values()):
-            if any(outcomes[b].phase == "failed" for b in op.after if b in outcomes):
-                outcomes[op.id] = self._tell(op, m.Failure("upstream", "an earlier one failed"))
-                del open_[op.id]
-            elif self.call.cancelled:
-                outcomes[op.id] = self._tell(op, m.Failure("cancelled", "stopped on request"))
-                del open_[op.id]
-            elif op.id not in working and all(b in outcomes for b in op.after):
-                working[op.id] = self._operation(op)
-
-    def _go_on(self, number: int, news: Any, open_: dict[int, Any], outcomes: dict[int, Any]) -> None:
-        if news is None or self.session.closed:
-            return
-        self.call.progress(news)
-        if news.phase == "done":
-            outcomes[number] = news
-            del open_[number]
-
-    def _tell(self, op: m.Operation, failure: m.Failure) -> m.OperationProgress:
-        news = m.OperationProgress(op.id, "failed", failure=failure, seconds=failure.seconds)
-        self.call.progress(news)
-        return news
-
-    def _operation(self, op: m.Operation) -> Iterator[m.OperationProgress]:
-        def at(phase: str) -> None:
-            name = f"{op.service}[{op.slot}]" if op.service else op.name
-            self.fleet.reach(self.host, f"{op.kind} {name} {phase}")
-
-        return getattr(self, f"_op_{op.kind}")(op, at)
-
-    def _op_start(self, op: m.Operation, at: Callable[[str], None]) -> Iterator[m.OperationProgress]:
-        at("creating")
-        if self.session.closed:
-            return
-        config = op.config
-        assert config is not None
-        if config.image not in self.host.images:
-            raise Failing("engine", f"no such image: {config.image}")
-        if {c.sha256 for c in config.configs} - self.host.configs:
-            raise Failing("bad-request", "the content of a config is missing")
-        if {s.hmac for s in config.secrets} - self.host.secrets:
-            raise Failing("bad-request", "the value of a secret is missing")
-        ours = [
-            c
-            for c in self.host.containers.values()
-            if (c.service, c.slot, c.release, c.config) == (op.service, op.slot, op.release, config)
-        ]
-        found = ours[0].id if ours else self.host.add(config, op.slot, op.release, "created")
-        yield m.OperationProgress(op.id, "creating", found)
-        at("starting")
-        if self.session.closed:
-            return
-        self._run_container(found)
-        yield m.OperationProgress(op.id, "starting", found)
-        at("checking")
-        if self.session.closed:
-            return
-        yield m.OperationProgress(op.id, "checking", found)
-        at("healthy")
-        yield m.OperationProgress(op.id, "done", found, "adopted" if ours else "", seconds=1.0)
-
-    def _op_resume(self, op: m.Operation, at: Callable[[str], None]) -> Iterator[m.OperationProgress]:
-        at("starting")
-        if self.session.closed:
-            return
-        if op.container not in self.host.containers:
-            raise Failing("not-found", f"no such container: {op.container}")
-        self._run_container(op.container)
-        yield m.OperationProgress(op.id, "starting", op.container)
-        at("healthy")
-        yield m.OperationProgress(op.id, "done", op.container, seconds=1.0)
-
-    def _op_stop(self, op: m.Operation, at: Callable[[str], None]) -> Iterator[m.OperationProgress]:
-        at("stopping")
-        if self.session.closed:
-            return
-        yield m.OperationProgress(op.id, "stopping", op.container)
-        if self.session.closed:
-            return
-        for container in self.host.containers.values():
-            same = (container.service, container.slot, container.release) == (op.service, op.slot, op.release)
-            if container.id == op.container or (not op.container and same):
-                container.state = "exited"
-        at("stopped")
-        yield m.OperationProgress(op.id, "done", op.container, seconds=1.0)
-
-    def _op_remove(self, op: m.Operation, at: Callable[[str], None]) -> Iterator[m.OperationProgress]:
-        at("removing")
-        if self.session.closed:
-            return
-        if op.container in self.host.running:
-            raise Failing("conflict", "it runs")
-        self.host.containers.pop(op.container, None)
-        yield m.OperationProgress(op.id, "done", op.container)
-
-    def _op_forget(self, op: m.Operation, at: Callable[[str], None]) -> Iterator[m.OperationProgress]:
-        at("forgetting")
-        self.host.releases.pop(op.name, None)
-        yield m.OperationProgress(op.id, "done")
-
-    def _op_remove_volume(self, op: m.Operation, at: Callable[[str], None]) -> Iterator[m.OperationProgress]:
-        at("removing")
-        self.host.volumes.discard(op.name)
-        yield m.OperationProgress(op.id, "done")
-
-    def _op_remove_image(self, op: m.Operation, at: Callable[[str], None]) -> Iterator[m.OperationProgress]:
-        at("removing")
-        self.host.images.discard(op.name)
-        yield m.OperationProgress(op.id, "done")
-
-    def _run_container(self, container: str) -> None:
-        this = self.host.containers[container]
-        wanted = {p.published for p in this.config.ports if p.published}
-        for other in self.host.containers.values():
-            taken = {p.published for p in other.config.ports}
-            if other is not this and other.state == "running" and wanted & taken:
-                raise Failing("conflict", f"port {min(wanted & taken)} is taken")
-        this.state = "running"
-
-
-def _report(container: FakeContainer) -> m.ContainerReport:
-    running = container.state == "running"
-    return m.ContainerReport(
-        id=container.id,
-        name=f"{container.service}-{container.slot}-{container.release}",
-        service=container.service,
-        slot=container.slot,
-        release=container.release,
-        digest=container.config.digest,
-        image=container.config.image,
-        state=container.state,
-        health="healthy" if running else "none",
-        config=container.config,
-    )
+        self.fleet.wake()
