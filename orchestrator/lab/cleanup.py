@@ -27,7 +27,7 @@ def remove_running(layout: Layout) -> None:
     end_relays(layout.hosts)
     network.remove(layout)
     remove_cgroups(layout.tag)
-    unmount_below(layout.root)
+    unmount_below(layout.hosts)
 
 
 def remove_files(layout: Layout) -> None:
@@ -50,7 +50,7 @@ def leftovers(layout: Layout) -> tuple[str, ...]:
         *(f"link {link}" for link in network.lab_links(layout)),
         *(f"firewall rule {rule}" for rule in network.rules(layout)),
         *(f"cgroup {path}" for path in cgroups(layout.tag)),
-        *(f"mount {point}" for point in mounts_below(layout.root)),
+        *(f"mount {point}" for point in mounts_below(layout.hosts)),
     )
 
 

@@ -14,10 +14,10 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from orchestrator.errors import DeployError, ToolMissing
+from orchestrator.errors import DeployError
 from orchestrator.lab.commands import down
 from orchestrator.lab.lab import Lab
-from orchestrator.lab.requirements import advice, install_missing, requirements
+from orchestrator.lab.needs import install_missing
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example"
 ROOT = Path(".lab") / "demo"
@@ -59,20 +59,9 @@ def prepare() -> None:
 
     Raises:
         ToolMissing: Something is missing that no package brings.
+        LabError: The package manager failed.
     """
-    missing = requirements()
-    hopeless = [one for one in missing if one.package is None and not one.optional]
-    if hopeless:
-        raise ToolMissing(
-            "cannot run the demo: missing " + ", ".join(one.what for one in hopeless),
-            hint=advice(hopeless),
-            context=[f"without {one.what}: {one.without}" for one in hopeless],
-        )
-    if missing:
-        packages = sorted({one.package for one in missing if one.package is not None})
-        say(f"This machine lacks {', '.join(packages)}. Installing from the distribution:")
-        for line in install_missing(missing):
-            say(f"  {line}")
+    install_missing(say)
 
 
 def tell() -> None:

@@ -158,6 +158,8 @@ def install_missing(say: Callable[[str], None]) -> tuple[str, ...]:
     if not packages:
         return ()
     if not shutil.which("apt-get"):
+        if all(one.optional for one in missing):
+            return ()
         raise ToolMissing(
             "cannot install packages: this is not a Debian system",
             hint="install what corresponds to: " + ", ".join(packages),
