@@ -7,6 +7,7 @@ from it. It owns leftovers and must not know how a lab is started.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from pathlib import Path
@@ -69,17 +70,19 @@ def remove_cgroups(name: str) -> None:
     """
     deadline = time.monotonic() + _CGROUP_SECONDS
     for top in cgroups(name):
-        folders = [Path(folder) for folder, _, _ in top.walk(top_down=False)] if hasattr(top, "walk") else []
-        folders = folders or sorted([top, *(p for p in top.rglob("*") if p.is_dir())], reverse=True)
-        for folder in folders:
-            while True:
-                try:
-                    folder.rmdir()
-                    break
-                except FileNotFoundError:
-                    break
-                except OSError as error:
-                    # The kernel lets go of a group a moment after its last process was reaped.
-                    if time.monotonic() > deadline:
-                        raise LabError(f"cannot remove the control group {folder}: {error}") from error
-                    time.sleep(0.02)
+        for folder, _, _ in os.walk(top, topdown=False):
+            while (error := _rmdir(folder)) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if error:
+                raise LabError(f"cannot remove the control group {folder}: {error.strerror}")
+
+
+def _rmdir(folder: str) -> OSError | None:
+    """Remove a control group; the error while the kernel has not let go of its last process yet."""
+    try:
+        Path(folder).rmdir()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+    return None
