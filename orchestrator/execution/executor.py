@@ -280,7 +280,8 @@ class _Run:
         took = seconds or self._world.timer() - self._begun[step.id]
         event = StepFailed(step, failure.message, failure, took)
         self._failures.append(event)
-        self._because[step.id] = step.id
+        given_up = failure.code == CANCELLED and self._stopped
+        self._because[step.id] = self._stopped if given_up else step.id
         self._world.listener(event)
         self._tell_skipped(self._schedule.failed(step.id))
         if step.essential:
