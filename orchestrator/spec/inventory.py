@@ -18,7 +18,8 @@ from orchestrator.spec.inventory_types import Host, Inventory
 from orchestrator.spec.loader import read_text
 from orchestrator.spec.positions import Positions
 from orchestrator.spec.yaml_data import Map
-from orchestrator.spec.yaml_reader import NOT_YAML, read_yaml
+from orchestrator.spec.yaml_errors import NOT_YAML
+from orchestrator.spec.yaml_reader import read_yaml
 
 _BOOLEANS = dict.fromkeys(("yes", "true", "on"), True) | dict.fromkeys(("no", "false", "off"), False)
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))

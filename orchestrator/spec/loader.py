@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.errors import Problem, SpecError
+from orchestrator.errors import InventoryError, Problem, SpecError
 from orchestrator.spec.interpolation import interpolate
 from orchestrator.spec.location import Location
 from orchestrator.spec.merge import merge, without_resets
@@ -27,7 +27,8 @@ from orchestrator.spec.positions import Positions
 from orchestrator.spec.references import check_references
 from orchestrator.spec.validate import validate, validate_defaults, without_extensions
 from orchestrator.spec.yaml_data import Map
-from orchestrator.spec.yaml_reader import MAX_BYTES, NOT_YAML, read_yaml
+from orchestrator.spec.yaml_errors import NOT_YAML
+from orchestrator.spec.yaml_reader import MAX_BYTES, read_yaml
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def parse_spec(
     )
 
 
-def read_text(path: Path, error: type[SpecError] | type) -> str:
+def read_text(path: Path, error: type[SpecError | InventoryError]) -> str:
     """Return the text of a YAML file.
 
     Raises:

@@ -17,9 +17,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from orchestrator.spec.mounts import Config, Secret, SecretSource, Tmpfs, VolumeMount
-from orchestrator.spec.parts import Build, Dependency, Healthcheck, Part, Port, Resources, Volume
-from orchestrator.spec.values import (
+from orchestrator.spec.fields import (
     AbsolutePath,
     Argv,
     ContainerHostname,
@@ -34,9 +32,10 @@ from orchestrator.spec.values import (
     Reference,
     Signal,
     Word,
-    as_list,
-    kind,
 )
+from orchestrator.spec.mounts import Config, Secret, SecretSource, Tmpfs, VolumeMount
+from orchestrator.spec.parts import Build, Dependency, Healthcheck, Part, Port, Resources, Volume
+from orchestrator.spec.values import as_list, kind
 
 __all__ = [
     "Build",
@@ -224,6 +223,9 @@ class Service(Part):
     def _consistent(self) -> Self:
         if self.replicas is not None and self.per_host is not None:
             raise ValueError("expected either replicas or per_host, got both")
+        names = [secret.name for secret in self.secrets]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"the secret {twice[0]} is given twice")
         seen: set[str] = set()
         for target in (
             *(mount.target for mount in self.volumes),

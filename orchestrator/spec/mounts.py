@@ -12,18 +12,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from orchestrator.spec.fields import AbsolutePath, Argv, LocalPath, Mode, SecretName, Size, Uid, VariableName
 from orchestrator.spec.parts import Part
-from orchestrator.spec.values import (
-    AbsolutePath,
-    Argv,
-    LocalPath,
-    Mode,
-    SecretName,
-    Size,
-    Uid,
-    VariableName,
-    container_path,
-)
+from orchestrator.spec.values import container_path
 
 
 class VolumeMount(Part):

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from orchestrator.spec.values import (
+from orchestrator.spec.fields import (
     Argv,
     Count,
     Duration,
@@ -24,8 +24,8 @@ from orchestrator.spec.values import (
     Size,
     UrlPath,
     Word,
-    kind,
 )
+from orchestrator.spec.values import kind
 
 
 class Part(BaseModel):

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from orchestrator.spec import model, values
+from orchestrator.spec import fields, model
 
 _INTRO = """\
 # Spec reference
@@ -84,28 +84,28 @@ the first file.
 """
 
 _WORDS: tuple[tuple[Any, str], ...] = (
-    (values.Name, "name"),
-    (values.HostTerm, "host, group or label"),
-    (values.HostName, "host"),
-    (values.SecretName, "name"),
-    (values.Duration, "duration"),
-    (values.Size, "size"),
-    (values.Mode, "mode"),
-    (values.Count, "number"),
-    (values.PortNumber, "port"),
-    (values.Uid, "number"),
-    (values.AbsolutePath, "path"),
-    (values.LocalPath, "local path"),
-    (values.Word, "word"),
-    (values.Argv, "command"),
-    (values.Environment, "variables"),
-    (values.Labels, "variables"),
-    (values.Hosts, "variables"),
-    (values.Reference, "image reference"),
-    (values.Signal, "signal"),
-    (values.ContainerHostname, "host name"),
-    (values.VariableName, "variable"),
-    (values.UrlPath, "path of a URL"),
+    (fields.Name, "name"),
+    (fields.HostTerm, "host, group or label"),
+    (fields.HostName, "host"),
+    (fields.SecretName, "name"),
+    (fields.Duration, "duration"),
+    (fields.Size, "size"),
+    (fields.Mode, "mode"),
+    (fields.Count, "number"),
+    (fields.PortNumber, "port"),
+    (fields.Uid, "number"),
+    (fields.AbsolutePath, "path"),
+    (fields.LocalPath, "local path"),
+    (fields.Word, "word"),
+    (fields.Argv, "command"),
+    (fields.Environment, "variables"),
+    (fields.Labels, "variables"),
+    (fields.Hosts, "variables"),
+    (fields.Reference, "image reference"),
+    (fields.Signal, "signal"),
+    (fields.ContainerHostname, "host name"),
+    (fields.VariableName, "variable"),
+    (fields.UrlPath, "path of a URL"),
     (bool, "true or false"),
     (str, "text"),
     (int, "number"),
@@ -179,9 +179,9 @@ def _default(field: FieldInfo, hint: Any) -> str:
         return ""
     if isinstance(value, model.Healthcheck):
         text = "none"
-    elif hint is values.Mode:
+    elif hint is fields.Mode:
         text = f"0{value:03o}"
-    elif hint is values.Duration:
+    elif hint is fields.Duration:
         text = f"{value:g}s"
     elif isinstance(value, bool):
         text = str(value).lower()

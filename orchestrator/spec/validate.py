@@ -15,9 +15,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import Problem
+from orchestrator.spec.fields import PATTERNS
 from orchestrator.spec.model import Project, Service
 from orchestrator.spec.positions import Positions
-from orchestrator.spec.values import PATTERNS, kind
+from orchestrator.spec.values import kind
 from orchestrator.spec.yaml_data import Map
 
 NOT_HERE: dict[str, str] = {

@@ -1,4 +1,4 @@
-"""The scalar types of the spec: durations, sizes, modes, names, paths, and pairs.
+"""Readers of single values: durations, sizes, modes, commands, paths, and pairs.
 
 Owns the reading of single values (Compose's forms) into plain Python ones, and the rule that a name
 that will reach a path, a command line or a configuration file holds no character with a meaning
@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, WithJsonSchema
+from pydantic import ValidationInfo
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
-_LABEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,253}[A-Za-z0-9])?")
-_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-_SPECIAL = {_ENV_NAME: "_.-", _LABEL_NAME: "._/-", _HOST_NAME: ".-"}
-_PATH = re.compile(r"/[A-Za-z0-9._@+=~/-]{1,4094}")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
+LABEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,253}[A-Za-z0-9])?")
+HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+_SPECIAL = {ENV_NAME: "_.-", LABEL_NAME: "._/-", HOST_NAME: ".-"}
+PATH = re.compile(r"/[A-Za-z0-9._@+=~/-]{1,4094}")
 
 MAX_SECONDS = 365 * 86400.0
 """The longest duration taken: beyond it a unit was mistyped."""
@@ -129,7 +129,7 @@ def as_list(value: object) -> object:
 def argv(value: object) -> object:
     """Return a command: a string is split as a shell would (and never given to one), a list stays."""
     if isinstance(value, str):
-        if _CONTROL.search(value.replace("\n", " ").replace("\t", " ")):
+        if CONTROL.search(value.replace("\n", " ").replace("\t", " ")):
             raise ValueError("expected a command without control characters")
         try:
             return shlex.split(value)
@@ -188,7 +188,7 @@ def container_path(value: object) -> str:
     Raises:
         ValueError: It is not such a path.
     """
-    if not isinstance(value, str) or not _PATH.fullmatch(value) or ".." in value.split("/"):
+    if not isinstance(value, str) or not PATH.fullmatch(value) or ".." in value.split("/"):
         raise ValueError(
             "expected an absolute path of letters, digits and ._@+=~- without '..' "
             f"(for example /etc/app.conf), got {value!r}"
@@ -196,108 +196,3 @@ def container_path(value: object) -> str:
     return (
         value if value == "/" else "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
     )
-
-
-def _printable(value: object) -> object:
-    if isinstance(value, str) and _CONTROL.search(value):
-        raise ValueError("expected text without control characters")
-    return value
-
-
-def _not_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("expected a number, got a boolean")  # noqa: TRY004
-    return value
-
-
-def _pairs_of(name: re.Pattern[str], what: str, separators: str = "=") -> Callable[[object], Pairs]:
-    return lambda value: pairs(value, name=name, what=what, separators=separators)
-
-
-_SCALAR: dict[str, Any] = {"type": ["string", "number", "boolean"]}
-_PAIRS_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "object", "additionalProperties": _SCALAR},
-        {"type": "array", "items": {"type": "string"}},
-    ],
-}
-_DURATION_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$"},
-        {"type": "number", "minimum": 0},
-    ],
-}
-_SIZE_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*[kKmMgGtT]?[iI]?[bB]?$"},
-        {"type": "integer", "minimum": 0},
-    ],
-}
-_MODE_SCHEMA: dict[str, Any] = {"type": ["string", "integer"], "pattern": r"^(0?o?[0-7]{3,4})$"}
-_ARGV_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": _SCALAR}]}
-_PATH_SCHEMA: dict[str, Any] = {"type": "string", "pattern": f"^{_PATH.pattern}$"}
-
-_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-_HOST_TERM = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,252}(=[A-Za-z0-9_.-]{1,63})?$"
-_HOST = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$"
-_CREDENTIAL = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_-]{1,62})?$"
-_WORD = r"^[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,254}$"
-_IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}(@sha256:[0-9a-f]{64})?$"
-_SIGNAL = r"^(SIG)?[A-Z][A-Z0-9+-]{1,12}$"
-_HOSTNAME = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$"
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_URL_PATH = r"^/[!-~]*$"
-
-PATTERNS: dict[str, str] = {
-    _NAME: "a name of lower-case letters, digits, _ and - (at most 63)",
-    _HOST_TERM: "a host, a group or a label selector such as zone=a",
-    _HOST: "the name of a host",
-    _CREDENTIAL: "a name of letters, digits, _ and - (at most 63)",
-    _WORD: "a single word of letters, digits and _.:/+-",
-    _IMAGE: "an image reference such as redis:7@sha256:... (64 hexadecimal digits)",
-    _SIGNAL: "a signal such as SIGTERM",
-    _HOSTNAME: "a host name of letters, digits, - and .",
-    _VARIABLE: "the name of an environment variable",
-    _URL_PATH: "a path that starts with / and has no spaces",
-}
-"""What each pattern asks for, in words, for error messages and the reference."""
-
-Name = Annotated[str, StringConstraints(pattern=_NAME)]
-"""Of a project, image, service or volume: lower-case letters, digits, ``_`` and ``-``, at most 63."""
-HostTerm = Annotated[str, StringConstraints(pattern=_HOST_TERM)]
-"""A host, a group, ``all``, or a label selector ``key=value``."""
-SecretName = Annotated[str, StringConstraints(pattern=_CREDENTIAL)]
-Duration = Annotated[float, BeforeValidator(duration), WithJsonSchema(_DURATION_SCHEMA)]
-"""Seconds."""
-Size = Annotated[int, BeforeValidator(size), WithJsonSchema(_SIZE_SCHEMA)]
-"""Bytes."""
-Mode = Annotated[int, BeforeValidator(mode), WithJsonSchema(_MODE_SCHEMA)]
-"""Permission bits."""
-Count = Annotated[int, Field(ge=0, le=100_000), BeforeValidator(_not_bool)]
-PortNumber = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_not_bool)]
-Uid = Annotated[int, Field(ge=0, le=2**32 - 2), BeforeValidator(_not_bool)]
-AbsolutePath = Annotated[str, BeforeValidator(container_path), WithJsonSchema(_PATH_SCHEMA)]
-LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096), BeforeValidator(_printable)]
-"""A path on this machine, relative to the first spec file's directory."""
-HostName = Annotated[str, StringConstraints(pattern=_HOST)]
-Reference = Annotated[str, StringConstraints(pattern=_IMAGE)]
-"""An image to pull."""
-Signal = Annotated[str, StringConstraints(pattern=_SIGNAL)]
-ContainerHostname = Annotated[str, StringConstraints(pattern=_HOSTNAME)]
-VariableName = Annotated[str, StringConstraints(pattern=_VARIABLE)]
-UrlPath = Annotated[str, StringConstraints(pattern=_URL_PATH, max_length=2048)]
-Word = Annotated[str, StringConstraints(pattern=_WORD), BeforeValidator(text)]
-"""One harmless word, such as a user, a host name, a target of a build or a platform."""
-Argv = Annotated[
-    tuple[Annotated[str, BeforeValidator(text)], ...], BeforeValidator(argv), WithJsonSchema(_ARGV_SCHEMA)
-]
-"""A command as a list of arguments."""
-Environment = Annotated[
-    Pairs, BeforeValidator(_pairs_of(_ENV_NAME, "a variable")), WithJsonSchema(_PAIRS_SCHEMA)
-]
-Labels = Annotated[Pairs, BeforeValidator(_pairs_of(_LABEL_NAME, "a label")), WithJsonSchema(_PAIRS_SCHEMA)]
-Hosts = Annotated[
-    Pairs,
-    BeforeValidator(_pairs_of(_HOST_NAME, "a host", "=:")),
-    WithJsonSchema(_PAIRS_SCHEMA),
-]

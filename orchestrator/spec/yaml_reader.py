@@ -12,11 +12,10 @@ keeps the user's own digits.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     DocumentEndEvent,
@@ -30,6 +29,7 @@ from ruamel.yaml.events import (
 from orchestrator.errors import Problem
 from orchestrator.spec.location import Location
 from orchestrator.spec.yaml_data import RESET, Map, Seq, core_scalar, key_path
+from orchestrator.spec.yaml_errors import syntax_problem
 
 MAX_DEPTH = 50
 """Deepest nesting, aliases included."""
@@ -37,8 +37,6 @@ MAX_VALUES = 1_000_000
 """Most values in a document after its aliases are expanded, so that few lines cannot become gigabytes."""
 MAX_BYTES = 16 << 20
 """Largest file."""
-NOT_YAML = "this is not YAML"
-"""How the message of a syntax error begins."""
 MAX_PROBLEMS = 100
 """Reading stops after so many problems."""
 
@@ -88,38 +86,10 @@ def read_yaml(
         except ImportError:
             continue
         except (YAMLError, ValueError, OverflowError) as error:
-            failure = _syntax_problem(error, text, file)
+            failure = syntax_problem(error, text, file)
             before = (problem for problem in reader.problems if problem.line < failure.line)
             problems = (*before, failure)
     return Map(), problems
-
-
-def _syntax_problem(error: Exception, text: str, file: str) -> Problem:
-    if not isinstance(error, MarkedYAMLError):
-        return _unreadable(error, text, file)
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    words = " ".join(str(part).strip() for part in (error.context, error.problem) if part)
-    return Problem(f"{NOT_YAML}: {words}", file, line, column, hint=_syntax_hint(text, line))
-
-
-def _syntax_hint(text: str, line: int) -> str:
-    lines = text.split("\n")
-    written = lines[line - 1] if 0 < line <= len(lines) else ""
-    if re.match(r" *\t", written):
-        return "indent with spaces, not tabs"
-    if "${" in written:
-        return "quote a ${VARIABLE} inside [ ] and { }"
-    return "quote text that holds ': ', ' #' or starts with a special character" if ": " in written else ""
-
-
-def _unreadable(error: Exception, text: str, file: str) -> Problem:
-    """Return the problem of a character that YAML does not allow; neither parser gives its line."""
-    index = getattr(error, "position", None) or getattr(error, "start", None) or 0
-    before = text[:index] if isinstance(index, int) else ""
-    reason = getattr(error, "reason", None) or str(error)
-    column = index - before.rfind("\n") if isinstance(index, int) else 0
-    return Problem(f"{NOT_YAML}: {reason}", file, before.count("\n") + 1, column)
 
 
 def _fast_events(text: str) -> Iterator[_Event]:

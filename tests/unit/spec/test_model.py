@@ -158,6 +158,11 @@ def test_defaults_of_the_model():
     assert plain.healthcheck == Healthcheck()
 
 
+def test_words_of_the_engine():
+    """Users with an underscore, and the engine's own word for this host's address."""
+    assert one("user: _apt, extra_hosts: {h: host-gateway}").extra_hosts == (("h", "host-gateway"),)
+
+
 def test_frozen():
     """Nothing can be changed after validation."""
     with pytest.raises(ValidationError):
@@ -242,6 +247,12 @@ def test_bad_sizes(text):
         ("configs: [{content: x, target: relative}]", "expected an absolute path"),
         ("resources: {cpus: .nan}", "expected a number"),
         ("user: ''", "expected a single word"),
+        ("extra_hosts: {a: 'x y'}", "extra_hosts.a: expected an address or host-gateway, got 'x y'"),
+        ("extra_hosts: ['a']", "expected NAME=value, got 'a'"),
+        (
+            "secrets: [{name: s, from: {env: A}}, {name: s, from: {env: B}, target: /x}]",
+            "the secret s is given twice",
+        ),
     ],
 )
 def test_messages(fields, message):
