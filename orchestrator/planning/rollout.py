@@ -11,8 +11,9 @@ Edges stay linear in the number of instances: where many steps wait for many, th
 from __future__ import annotations
 
 import graphlib
+import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.planning.clashes import clashes, stops
@@ -38,7 +39,7 @@ def rollout(plan: Plan, records: Mapping[str, ReleaseRecord], *, max_parallel: i
     if max_parallel < 1:
         raise ValueError(f"max_parallel is {max_parallel}")
     made = _Rollout(plan, max_parallel)
-    essential = [*made.ships(), *made.changes(), *made.removals()]
+    essential = _predecessors_first([*made.ships(), *made.changes(), *made.removals()])
     return (*essential, *made.ending(essential, records))
 
 
@@ -247,6 +248,29 @@ class _Rollout:
             unique += "'"
         self._names.add(unique)
         return unique
+
+
+def _predecessors_first(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Return ``steps`` in an order they can be carried out in, else as they were (Kahn's algorithm)."""
+    place = {step.id: number for number, step in enumerate(steps)}
+    waits = [len(step.after) for step in steps]
+    then: defaultdict[str, list[int]] = defaultdict(list)
+    for number, step in enumerate(steps):
+        for before in step.after:
+            then[before].append(number)
+    ready = [number for number, count in enumerate(waits) if not count]
+    order: list[Step] = []
+    while ready:
+        step = steps[heapq.heappop(ready)]
+        order.append(step)
+        for number in then[step.id]:
+            waits[number] -= 1
+            if not waits[number]:
+                heapq.heappush(ready, number)
+    if len(order) < len(place):
+        left = sorted(place.keys() - {step.id for step in order})
+        raise AssertionError(f"steps wait for each other: {left[:5]}")
+    return tuple(order)
 
 
 def _unique(after: Iterable[str]) -> tuple[str, ...]:

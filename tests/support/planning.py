@@ -102,7 +102,8 @@ def applied(model: Project, fleet: FleetModel, **options: Any) -> Plan:
 def lines(plan: Plan) -> list[str]:
     """Return a plan's changes as text, without what is kept."""
     return [
-        f"{change.action.value} {change.name} {change.host}: {'; '.join(item.message for item in change.reasons)}"
+        f"{change.action.value} {change.name} {change.host}: "
+        + "; ".join(item.message for item in change.reasons)
         for change in plan.changes
         if change.action.value != "keep"
     ]
