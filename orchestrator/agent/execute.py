@@ -5,6 +5,7 @@ Owns the two directions of bytes and their ends. It must not know what the comma
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from orchestrator.agent.engine import EngineError
@@ -14,6 +15,8 @@ from orchestrator.agent.logs import owned
 from orchestrator.protocol.messages import Exec, Exited
 
 _LARGEST = 10_000
+_END_OF_TRANSMISSION = b"\x04"
+"""What Ctrl-D sends: a program that reads sees the end of its input."""
 
 
 def execute(params: Exec, context: Context) -> Exited:
@@ -45,7 +48,10 @@ def execute(params: Exec, context: Context) -> Exited:
         if params.tty:
             size = {"h": _clamp(params.rows), "w": _clamp(params.columns)}
             engine.post(f"/exec/{exec_id}/resize", size)
-        threading.Thread(target=_feed, args=(context, process), name="exec-input", daemon=True).start()
+        feed = threading.Thread(
+            target=_feed, args=(context, process, params.tty), name="exec-input", daemon=True
+        )
+        feed.start()
         try:
             with context.aborting(process.abort):
                 for piece in process.output(tty=params.tty):
@@ -57,14 +63,19 @@ def execute(params: Exec, context: Context) -> Exited:
     return Exited(int(engine.get(f"/exec/{exec_id}/json").get("ExitCode") or 0))
 
 
-def _feed(context: Context, process: Hijacked) -> None:
+def _feed(context: Context, process: Hijacked, tty: bool) -> None:
     """Give the request's body to the command; the end of the request ends the body too."""
     try:
         for piece in context.body():
             process.write(piece)
     except (EngineError, Refusal):
         return  # the command has ended, or nobody wants it any more: its output tells the rest
-    process.close_input()
+    if tty:
+        # A terminal's input has no end: engines that are told of one drop the output with it.
+        with contextlib.suppress(EngineError):
+            process.write(_END_OF_TRANSMISSION)
+    else:
+        process.close_input()
 
 
 def _clamp(size: int) -> int:

@@ -9,13 +9,15 @@ import threading
 import time
 
 import pytest
-from support.agent_world import HTTPD, PROJECT, RUNNING, SLEEP, AgentWorld, content
+from support.agent_world import PROJECT, RUNNING, SLEEP, AgentWorld, content
 
-from orchestrator.agent.engine import EngineError
+from orchestrator.agent.containers import Identity
 from orchestrator.agent.execute import execute
 from orchestrator.agent.fingerprint import fingerprint
 from orchestrator.agent.handler import Refusal
+from orchestrator.agent.instances import Instances
 from orchestrator.agent.logs import logs
+from orchestrator.agent.stage import Stage
 from orchestrator.protocol.instance import Config, Healthcheck, Mount, Port, SecretRef
 from orchestrator.protocol.messages import Exec, Logs, Operation, ReleaseRecord
 
@@ -139,15 +141,14 @@ class EngineSuite:
         assert again.detail == "adopted"
 
     def test_a_created_container_is_adopted_and_started(self, world: AgentWorld):
-        """The crash came before the start."""
-        config = world.config(command=SLEEP, healthcheck=RUNNING)
-        first = world.start(config)
-        world.change("stop", first.container)
-        world.change("remove", first.container)
-        with pytest.raises(EngineError):
-            world.inspect(first.container)
-        created = world.start(config)
-        assert created.container != first.container
+        """The crash came between create and start."""
+        config = world.config()
+        created = Instances(world.engine, world.journal, threading.Event())
+        Stage(world.engine, world.journal).network()
+        container = created._create(Identity(PROJECT, "api", 1, "r1"), config)
+        outcome = world.start(config)
+        assert outcome.failure is None
+        assert (outcome.container, outcome.detail) == (container, "adopted")
 
     def test_a_failed_leftover_makes_room(self, world: AgentWorld):
         """The name of a failed start is free for the next try."""
@@ -424,13 +425,16 @@ class EngineSuite:
 
     def test_an_unhealthy_instance_says_why(self, world: AgentWorld):
         """Status shows what was tried, not only a colour."""
-        check = Healthcheck(type="http", port=8080, path="/", interval=0.05, timeout=1, deadline=10)
-        outcome = world.start(world.config(healthcheck=check))
-        config = world.config(healthcheck=Healthcheck(type="http", port=8080, path="/nothing"))
-        path = world.journal.files.instance(world.config(healthcheck=check).digest)
-        del config, path
-        assert outcome.failure is None
-        assert world.observe().containers[0].health_detail == ""
+        check = Healthcheck(type="tcp", port=9, interval=0.05, timeout=1, deadline=60)
+        thread = threading.Thread(target=world.start, args=(world.config(healthcheck=check),))
+        thread.start()
+        until(lambda: any(p.phase == "checking" for p in list(world.channel.progressed)))
+        cancelled = world.cancelled
+        (container,) = world.observe().containers
+        cancelled.set()
+        thread.join(20)
+        assert container.health == "unhealthy"
+        assert container.health_detail.endswith(":9: connection refused")
 
     def test_the_fingerprint_survives_stop_and_start(self, world: AgentWorld):
         """What the engine changes by itself does not count as drift."""
@@ -449,8 +453,3 @@ class EngineSuite:
         assert fingerprint(world.inspect(outcome.container)) == before
         assert world.change("resume", outcome.container).failure is None
         assert fingerprint(world.inspect(outcome.container)) == before
-
-    def test_httpd_is_what_the_suite_thinks_it_is(self, world: AgentWorld):
-        """The image's program really serves: a probe of a wrong path fails on both engines alike."""
-        assert HTTPD[1] == "httpd"
-        assert world.start().failure is None

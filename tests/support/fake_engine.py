@@ -265,7 +265,7 @@ def _exec_start(h: _Handler, exec_id: str) -> None:
     h.send_header("Connection", "Upgrade")
     h.send_header("Upgrade", "tcp")
     h.end_headers()
-    given = h.rfile.read() if body.get("AttachStdin") else b""
+    given = h.rfile.read() if body.get("AttachStdin") and not body.get("Tty") else b""
     output, status = run_command(body["Cmd"], given, container.files)
     run["ExitCode"] = status
     if output:
