@@ -75,7 +75,7 @@ class EngineSuite:
 
     def test_a_failing_probe_is_recorded_with_logs(self, world: AgentWorld):
         """``unhealthy`` says what was tried, what came back, and the container's own words."""
-        check = Healthcheck(type="http", port=8080, path="/nothing", interval=0.05, timeout=1, deadline=0.4)
+        check = Healthcheck(type="http", port=8080, path="/nothing", interval=0.05, timeout=1.0, deadline=0.4)
         command = ("/bin/busybox", "sh", "-c", "echo listening; exec busybox httpd -f -p 8080 -h /www")
         outcome = world.start(world.config(command=command, healthcheck=check))
         assert outcome.failure is not None
@@ -87,7 +87,7 @@ class EngineSuite:
 
     def test_a_refused_port_is_recorded(self, world: AgentWorld):
         """A process that never listens is unhealthy, with the system's reason."""
-        check = Healthcheck(type="tcp", port=8080, interval=0.05, timeout=1, deadline=0.3)
+        check = Healthcheck(type="tcp", port=8080, interval=0.05, timeout=1.0, deadline=0.3)
         failure = world.start(world.config(command=SLEEP, healthcheck=check)).failure
         assert failure is not None
         assert failure.code == "unhealthy"
@@ -96,7 +96,7 @@ class EngineSuite:
     def test_an_exit_is_noticed_at_once(self, world: AgentWorld):
         """Nobody waits for the deadline of a process that has ended."""
         command = ("/bin/busybox", "sh", "-c", "echo no database; exit 3")
-        check = Healthcheck(type="tcp", port=8080, interval=30.0, timeout=1, deadline=60)
+        check = Healthcheck(type="tcp", port=8080, interval=30.0, timeout=1.0, deadline=60.0)
         started = time.monotonic()
         failure = world.start(world.config(command=command, healthcheck=check)).failure
         assert time.monotonic() - started < 10
@@ -113,7 +113,7 @@ class EngineSuite:
 
     def test_a_command_check_runs_inside(self, world: AgentWorld):
         """Exit status 0 of a command in the container is health; its words are kept when it is not."""
-        good = Healthcheck(type="command", command=("/bin/busybox", "true"), interval=0.05, deadline=10)
+        good = Healthcheck(type="command", command=("/bin/busybox", "true"), interval=0.05, deadline=10.0)
         assert world.start(world.config(healthcheck=good)).failure is None
         words = ("/bin/busybox", "sh", "-c", "echo not yet; exit 7")
         bad = Healthcheck(type="command", command=words, interval=0.05, deadline=0.3)
@@ -347,7 +347,7 @@ class EngineSuite:
 
     def test_a_cancelled_start_leaves_nothing(self, world: AgentWorld):
         """What was under way is undone."""
-        check = Healthcheck(type="tcp", port=9, interval=0.1, deadline=60)
+        check = Healthcheck(type="tcp", port=9, interval=0.1, deadline=60.0)
         config = world.config(command=SLEEP, healthcheck=check)
         results: list[object] = []
         thread = threading.Thread(target=lambda: results.append(world.start(config)))
@@ -425,7 +425,7 @@ class EngineSuite:
 
     def test_an_unhealthy_instance_says_why(self, world: AgentWorld):
         """Status shows what was tried, not only a colour."""
-        check = Healthcheck(type="tcp", port=9, interval=0.05, timeout=1, deadline=60)
+        check = Healthcheck(type="tcp", port=9, interval=0.05, timeout=1.0, deadline=60.0)
         thread = threading.Thread(target=world.start, args=(world.config(healthcheck=check),))
         thread.start()
         until(lambda: any(p.phase == "checking" for p in list(world.channel.progressed)))
