@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from orchestrator.errors import BuildFailed, DeployError, HostNotReady, ProtocolViolation
+from orchestrator.errors import BuildFailed, DeployError, HostNotReady, ProtocolViolation, RequestError
 from orchestrator.events import BuildFinished, BuildOutput, BuildStarted, Listener
 from orchestrator.images.context import pack
 from orchestrator.images.dag import Recipe, Source
@@ -168,7 +168,7 @@ class Builder:
                 step = int(found[1]) if found else step
                 self._listener(BuildOutput(recipe.name, line))
             sender.join()
-            if sender.error is not None and not ended.is_set():
+            if isinstance(sender.error, RequestError):
                 raise sender.error
             try:
                 return _checked(session, call.result())
