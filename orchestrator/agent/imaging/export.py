@@ -81,7 +81,7 @@ class _Reader:
             if hashlib.sha256(text).hexdigest() == self._digits:
                 self.config = text.decode()
             return
-        if not self.left or member.size < 2 * tarfile.BLOCKSIZE:
+        if not self.left:
             return
         first = file.read(PIECE)
         zipped = first.startswith(b"\x1f\x8b")
