@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from orchestrator.lab import engine, processes
+from orchestrator.lab import cleanup, engine, processes
 from orchestrator.lab.model import Layout
 from orchestrator.lab.processes import LabError
 
@@ -28,18 +28,13 @@ def cache() -> Path:
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold a lock of the cache; it is free again when the holder ends, however that happens."""
-    path = cache() / f"{name}.lock"
+def locked(name: str, folder: Path | None = None) -> Iterator[None]:
+    """Hold a lock of the cache (or of ``folder``); it is free again when the holder ends, however it does."""
+    path = (folder or cache()) / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def socket_path() -> Path:
-    """Where the builder listens, whether or not it is running."""
-    return _folder() / "docker.sock"
 
 
 def acquire(layout: Layout) -> Path:
@@ -48,42 +43,55 @@ def acquire(layout: Layout) -> Path:
     Raises:
         LabError: It did not start.
     """
-    with locked("builder"):
-        _users().mkdir(parents=True, exist_ok=True)
-        (_users() / layout.ident).write_text(str(layout.root))
-        if not engine.answers(socket_path()):
-            _end()
-            _start()
-    return socket_path()
+    folder = cache() / "builder"
+    with locked("lock", folder):
+        _users(folder).mkdir(exist_ok=True)
+        # Both before it starts: whoever cleans up after a killed run finds it, whatever its environment.
+        layout.builder.write_text(str(folder))
+        (_users(folder) / layout.ident).write_text(str(layout.root))
+        if not engine.answers(_socket(folder)):
+            _end(folder)
+            _start(folder)
+    return _socket(folder)
 
 
 def release(layout: Layout) -> None:
-    """End the builder if no other lab that is still there uses it."""
-    if not _users().is_dir():
+    """End the builder that the lab used, if no other lab that is still there uses it."""
+    try:
+        folder = Path(layout.builder.read_text())
+    except FileNotFoundError:
         return
-    with locked("builder"):
-        (_users() / layout.ident).unlink(missing_ok=True)
-        for user in _users().iterdir():
-            if processes.find(Layout.of(Path(user.read_text())).hosts):
-                return
-            user.unlink()
-        _end()
+    if _users(folder).is_dir():
+        with locked("lock", folder):
+            (_users(folder) / layout.ident).unlink(missing_ok=True)
+            if not _in_use(folder):
+                _end(folder)
+    layout.builder.unlink()
 
 
-def _folder() -> Path:
-    return cache() / "builder"
+def _in_use(folder: Path) -> bool:
+    """Whether a lab that runs uses the builder; forgets those that do not."""
+    for user in _users(folder).iterdir():
+        if processes.find(Layout.of(Path(user.read_text())).hosts):
+            return True
+        user.unlink()
+    return False
 
 
-def _users() -> Path:
-    return _folder() / "users"
+def _socket(folder: Path) -> Path:
+    return folder / "docker.sock"
 
 
-def _start() -> None:
-    script = _folder() / "boot"
+def _users(folder: Path) -> Path:
+    return folder / "users"
+
+
+def _start(folder: Path) -> None:
+    script = folder / "boot"
     script.write_text(resources.files(__package__).joinpath("builder.sh").read_text())
-    log = _folder() / "engine.log"
+    log = folder / "engine.log"
     log.unlink(missing_ok=True)
-    variables = {"LAB_BUILDER": str(_folder()), "HOME": str(_folder())}
+    variables = {"LAB_BUILDER": str(folder), "HOME": str(folder), "LAB_CGROUP": f"/{Layout.of(folder).tag}"}
     boot = processes.spawn(script, log=log, network=False, variables=variables)
     try:
         os.write(boot.go, b"go\n")
@@ -92,11 +100,12 @@ def _start() -> None:
     finally:
         os.close(boot.go)
         os.close(boot.said)
-    engine.wait_until_ready(socket_path(), "the builder", log)
+    engine.wait_until_ready(_socket(folder), "the builder", log)
 
 
-def _end() -> None:
+def _end(folder: Path) -> None:
     """Ask the engine to finish first: its data is kept."""
-    running = processes.find(_folder())
+    running = processes.find(folder)
     processes.end([one.init for one in running], polite=_POLITE_SECONDS)
     processes.end([one.supervisor for one in running])
+    cleanup.remove_cgroups(Layout.of(folder).tag)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # First process of the builder: the machine's network and files, mounts and processes of its own, so that
-# nothing a build left mounted or running outlives it. LAB_BUILDER: its folder.
+# nothing a build left mounted or running outlives it. LAB_BUILDER: its folder;
+# LAB_CGROUP: the control group above those of its containers.
 set -eu
 read -r pid _ </proc/self/stat
 echo "$pid" >&3
@@ -11,7 +12,7 @@ echo "{}" >/mnt/none.json
 read -r _
 dockerd --host "unix://$LAB_BUILDER/docker.sock" --data-root "$LAB_BUILDER/data" --exec-root /mnt/docker \
     --pidfile /mnt/docker.pid --bridge none --iptables=false --ip-forward=false --ip-masq=false \
-    --cgroup-parent /deploy-lab-builder --exec-opt native.cgroupdriver=cgroupfs \
+    --cgroup-parent "$LAB_CGROUP" --exec-opt native.cgroupdriver=cgroupfs \
     --config-file /mnt/none.json --log-level warn </dev/null 3>&- &
 engine=$!
 set +e

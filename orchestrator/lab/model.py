@@ -150,6 +150,11 @@ class Layout:
         return self.root / "ssh_config"
 
     @property
+    def builder(self) -> Path:
+        """Names the folder of the builder that the lab uses; there once it uses one."""
+        return self.root / "builder"
+
+    @property
     def log(self) -> Path:
         """Folder of the hosts' logs; kept when a start fails."""
         return self.root / "log"
