@@ -22,10 +22,8 @@ from orchestrator.errors import DeployError, Interrupted, PlanStale, RequestErro
 from orchestrator.events import Finished, Listener, Planned
 from orchestrator.execution.apply import Outcome, apply
 from orchestrator.execution.loop import Interrupt
-from orchestrator.planning import saved
+from orchestrator.planning import destroy, prune, rollback, saved
 from orchestrator.planning.reconcile import reconcile
-from orchestrator.planning.rollback import rollback_plan
-from orchestrator.planning.teardown import destroy_plan, prune_plan
 from orchestrator.planning.types import Observed, Plan
 from orchestrator.wiring import Loaded, Options, Workbench, load
 
@@ -69,7 +67,7 @@ class Rollback:
 
     def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:  # noqa: ARG002 - a release knows its images
         """See :class:`Work`."""
-        return rollback_plan(bench.loaded.name, seen, self.release)
+        return rollback.rollback(bench.loaded.name, seen, self.release, limit=bench.limit)
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Destroy:
 
     def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:  # noqa: ARG002
         """See :class:`Work`."""
-        return destroy_plan(bench.loaded.name, seen, volumes=self.volumes)
+        return destroy.destroy(bench.loaded.name, seen, volumes=self.volumes, limit=bench.limit)
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Prune:
 
     def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:  # noqa: ARG002
         """See :class:`Work`."""
-        return prune_plan(bench.loaded.name, seen, keep=self.keep)
+        return prune.prune(bench.loaded.name, seen, keep=self.keep, limit=bench.limit)
 
 
 def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: Interrupt) -> Outcome:
@@ -145,7 +143,7 @@ def _carry_out(work: Work, bench: Workbench, confirm: Confirm | None) -> Outcome
 
 def _lacking(bench: Workbench, made: Plan) -> set[str]:
     """Return the image ids to build anew: a placeholder for what has none, and ids nobody holds."""
-    return {image for _, image in made.ships if not bench.obtainable(image)}
+    return {image for _, image in made.ships if not image.startswith("sha256:") or not bench.obtainable(image)}
 
 
 def plan(options: Options, listener: Listener) -> tuple[Plan, Loaded]:
@@ -205,7 +203,7 @@ def refuse_if_stale(saved_plan: Mapping[str, Any], fresh: Plan) -> None:
     Raises:
         PlanStale: It differs; the context says in what.
     """
-    changed = saved.differences(saved_plan, fresh)
+    changed = saved.differences(saved_plan, saved.plan_document(fresh))
     if changed:
         raise PlanStale(
             "the saved plan is out of date; nothing was changed",

@@ -35,8 +35,12 @@ def up(
     running = lab.up(root, hosts)
     for host in running.hosts:
         typer.echo(f"{host.host.name}  {host.host.address}  {host.state}")
+    builder = lab.Lab.load(root).builder_socket()
+    if not (lab.cache() / "roots" / "bookworm").exists():
+        typer.echo("making the base image from the distribution's packages: about a minute, once")
+    base = lab.base_image(builder)
     typer.echo(f"inventory: {root / 'inventory.yaml'}")
-    typer.echo(f"to build here: export DOCKER_HOST=unix://{lab.Lab.load(root).builder_socket}")
+    typer.echo(f"to build on {base}: export DOCKER_HOST=unix://{builder}")
 
 
 @app.command()
