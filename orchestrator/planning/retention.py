@@ -108,11 +108,7 @@ def _discards(
             in_use.add(change.resumes.container.id)
         if change.current is not None:
             (in_use if change.action is Action.KEEP else stopping).add(change.current.container.id)
-    recorded = {
-        (item.host, item.service, item.slot, item.digest)
-        for record in index.records
-        for item in record.instances
-    }
+    released = release_number(index.current.id) if index.current else 0
     taken = set(serving)
     for slot in sorted(slots):
         for item in sorted(index.slots.get(slot, ()), key=_newest_first):
@@ -125,18 +121,18 @@ def _discards(
             if usable and key in kept and key not in taken:
                 taken.add(key)
                 continue
-            yield Change(Action.DISCARD, *slot, item.host, (_why(item, key in recorded),), current=item)
+            yield Change(Action.DISCARD, *slot, item.host, (_why(item, released),), current=item)
 
 
 def _newest_first(item: Running) -> tuple[str, int, str]:
     return (item.host, -release_number(item.container.release), item.container.id)
 
 
-def _why(item: Running, recorded: bool) -> Reason:
+def _why(item: Running, released: int) -> Reason:
     release = item.container.release
-    if recorded:
-        return Reason("expired", f"its container of {release} is no longer kept")
-    return Reason("leftover", f"left by {release}, which was never completed")
+    if release_number(release) > released:
+        return Reason("leftover", f"left by {release}, which was never completed")
+    return Reason("expired", f"container of {release} is no longer needed")
 
 
 def _images(
