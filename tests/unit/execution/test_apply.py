@@ -14,6 +14,7 @@ from support.runs import Run
 
 from orchestrator.errors import ApplyFailed, Interrupted, LeaseHeld, NotRestored, PlanStale
 from orchestrator.events import LeaseTaken, RestoreFinished, RestoreStarted, StepSkipped, Warned
+from orchestrator.execution.apply import apply
 from orchestrator.planning.destroy import destroy
 from orchestrator.planning.observed import observed
 from orchestrator.protocol.messages import LeaseInfo
@@ -278,6 +279,36 @@ def test_a_host_that_hangs_while_restoring_yields_to_a_second_ctrl_c():
     assert isinstance(outcome.error, Interrupted)
     assert any("the next apply heals it" in line for line in outcome.error.context)
     assert all(host.holder is None for host in fleet.hosts.values())
+
+
+def test_a_second_ctrl_c_closes_every_session():
+    """The agents end with them, and the leases with the agents."""
+    fleet = make_fleet()
+    run = Run(fleet)
+
+    def press_twice(_):
+        run.interrupt.press()
+        run.interrupt.press()
+
+    fleet.on("web-2 start api[2] checking", press_twice)
+    wanted = plan_for(fleet, desired(NEW, NEEDS, ports=["db"]))
+    outcome = apply(wanted, run.world, author="ann@ci", clock=lambda: 0.0)
+    assert isinstance(outcome.error, Interrupted)
+    assert all(session.closed for session in run.controller.sessions.values())
+    with pytest.raises(Interrupted):
+        outcome.raise_for_error()
+
+
+def test_an_interrupt_while_recording_lets_the_recording_finish():
+    """The release is in force on every host, and the exit code still says 130."""
+    fleet = make_fleet()
+    run = Run(fleet)
+    fleet.on("web-1 commit arrives", lambda _: run.interrupt.press())
+    outcome = update(fleet, run)
+    assert isinstance(outcome.error, Interrupted)
+    assert outcome.release == "r2"
+    assert "in force" in outcome.error.message
+    assert all("r2" in host.releases for host in fleet.hosts.values())
 
 
 def test_a_lease_held_elsewhere_stops_before_anything_changes():

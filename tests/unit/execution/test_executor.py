@@ -6,7 +6,7 @@ import base64
 
 import pytest
 from support.fake_fleet import FakeFleet, StuckError
-from support.fleet_host import disconnects, fails, hangs
+from support.fleet_host import disconnects, fails, goes_down, hangs
 from support.plans_by_hand import commit, config, image, remove, ship, start, stop
 from support.runs import Run
 
@@ -206,6 +206,28 @@ def test_nothing_more_is_tried_on_a_host_that_was_lost():
     assert sorted(run.names(StepFailed)) == sorted([first.id, "later"])
     assert fleet.requests["a", "perform"] == 1
     assert len(run.controller.sessions) == 1
+
+
+def test_a_host_that_is_gone_fails_all_its_steps_without_waiting():
+    """Sending fails at once, again and again: what a limit had held back must not be forgotten."""
+    fleet = FakeFleet(["a"])
+    run = Run(fleet)
+    terms = leased(fleet, run)
+    goes_down(fleet.hosts["a"])
+    ships = [Step(f"s{n}", StepKind.SHIP, "a", image=image("new"), essential=False) for n in range(3)]
+    execute(run.world, terms, ships, tolerate=lambda _failed, _later: True)
+    assert run.names(StepFailed) == ["s0", "s1", "s2"]
+
+
+def test_what_is_unlocked_together_leaves_together():
+    """News that has arrived is all heard before anything is sent: one request, not one for each."""
+    fleet = FakeFleet(["a", "b"], inline=True)
+    for host in fleet.hosts.values():
+        host.images.add(image("new"))
+    first = [start("a", slot=n) for n in (1, 2, 3)]
+    second = [start("b", "web", n, after=[f"start a api[{n}]"]) for n in (1, 2, 3)]
+    go(fleet, [*first, *second])
+    assert fleet.requests["b", "perform"] == 1
 
 
 def test_progress_and_what_was_sent_are_reported():
