@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import IO, Any
 
@@ -155,27 +155,27 @@ class LayerSource:
 
     def _fetch(self, image: str, missing: dict[str, Future[Layer]]) -> None:
         """Fill ``missing``: every future has a result or an exception at the end."""
+        failure: DeployError = ApplyFailed(f"cannot fetch the layers of image {image}")
         try:
             tried = self._ask_holders(image, missing)
-            failure: DeployError = ApplyFailed(
-                f"cannot find all layers of image {image}",
-                hint="build it again: remove its record with deploy prune, or change the image",
-                context=tried,
-            )
+            if _open(missing):
+                failure = self._lost(image, tried)
         except OSError as error:
             failure = ApplyFailed(f"cannot keep a layer in {self._store.root}: {error}")
         except DeployError as error:
             failure = error
-        with self._mutex:
-            for diff_id, future in missing.items():
-                self._fetching.pop(diff_id, None)
-                if not future.done():
-                    future.set_exception(failure)
+        finally:
+            # Also after a defect of ours: whoever waits must not wait for ever.
+            with self._mutex:
+                for diff_id, future in missing.items():
+                    self._fetching.pop(diff_id, None)
+                    if not future.done():
+                        future.set_exception(failure)
 
     def _ask_holders(self, image: str, missing: dict[str, Future[Layer]]) -> list[str]:
         tried = []
         for session in self._holders(image):
-            left = [diff_id for diff_id, future in missing.items() if not future.done()]
+            left = _open(missing)
             if not left:
                 break
             try:
@@ -219,8 +219,15 @@ class LayerSource:
             config = self._store.config(image)
             if config is not None:
                 return config
-        raise ApplyFailed(
-            f"cannot find the configuration of image {image}", hint="build it again", context=tried
+        raise self._lost(image, tried)
+
+    def _lost(self, image: str, tried: Sequence[str]) -> ApplyFailed:
+        """Return the error for an image nobody has, and forget it, so that the next run makes it again."""
+        self._store.forget_image(image)
+        return ApplyFailed(
+            f"cannot find all of image {image}: it is neither kept here nor on a host that was asked",
+            hint="run it again: it will be built or pulled anew",
+            context=tried,
         )
 
     def _keep_config(self, session: Session, image: str, saved: Any) -> None:
@@ -236,6 +243,11 @@ def diff_ids(config: str) -> tuple[str, ...]:
     except (ValueError, KeyError, TypeError):
         return ()
     return tuple(str(item) for item in found) if isinstance(found, list) else ()
+
+
+def _open(missing: Mapping[str, Future[Layer]]) -> list[str]:
+    """Return the layers that are still to come."""
+    return [diff_id for diff_id, future in missing.items() if not future.done()]
 
 
 def _offset(wanted: WantedLayer, layer: Layer) -> int:

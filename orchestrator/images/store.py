@@ -84,6 +84,12 @@ class Store:
         """Drop the record of ``key``."""
         self._record(key).unlink(missing_ok=True)
 
+    def forget_image(self, image: str) -> None:
+        """Drop every record of ``image``: nobody has it any more, so it must be made again."""
+        for key, known in self.known().items():
+            if known == image:
+                self.forget(key)
+
     def image(self, key: str) -> str:
         """Return the image id ``key`` gave, or nothing."""
         return self._read_record(self._record(key)).get(key, "")

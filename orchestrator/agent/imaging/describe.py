@@ -20,6 +20,16 @@ BUILD_LABEL = "deploy.build"
 """Label of an image: digest of the inputs it was built from."""
 
 
+CONTAINERD = "this engine keeps them in containerd, where an image has another id than everywhere else"
+CONTAINERD_HINT = 'set "features": {"containerd-snapshotter": false} in /etc/docker/daemon.json'
+
+
+def image_id(found: Dict[str, Any]) -> str:
+    """Return the id of an inspected image; Podman leaves the algorithm out."""
+    image = str(found.get("Id", ""))
+    return image if image.startswith("sha256:") else f"sha256:{image}"
+
+
 def inspect(context: Context, reference: str) -> Optional[Dict[str, Any]]:
     """Return the engine's inspect of an image, or ``None`` when it has none of that name.
 
@@ -45,10 +55,7 @@ def built(context: Context, reference: str) -> Built:
     found = inspect(context, reference)
     if found is None:
         raise Refusal("not-found", f"the engine has no image {reference}")
-    image = str(found.get("Id", ""))
-    if not image.startswith("sha256:"):
-        # Podman leaves the algorithm out.
-        image = f"sha256:{image}"
+    image = image_id(found)
     config = configuration(context, image)
     layers, store = diff_ids(config), ImageStore.of(context.engine)
     sizes = [store.layer_bytes(chain) for chain in chain_ids(layers)]
@@ -65,10 +72,6 @@ def configuration(context: Context, image: str) -> str:
     if config is not None:
         return config
     if discover.info(context.engine).image_store == "containerd":
-        raise Refusal(
-            "engine",
-            "cannot build here: this engine keeps images in containerd, whose ids other engines do not share",
-            hint='use a builder with the classic image store, or set "containerd-snapshotter": false',
-        )
+        raise Refusal("engine", f"cannot describe images: {CONTAINERD}", hint=CONTAINERD_HINT)
     with export(context.engine, image, (), private_directory(context.paths.layers)) as found:
         return found.config

@@ -23,7 +23,7 @@ from typing import Dict, Iterator, List, Sequence, Set
 from orchestrator.agent import discover
 from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.handler import Context, Refusal
-from orchestrator.agent.imaging.describe import inspect
+from orchestrator.agent.imaging.describe import CONTAINERD, CONTAINERD_HINT, image_id, inspect
 from orchestrator.agent.imaging.find import progress, split
 from orchestrator.agent.imaging.spool import PIECE, Receiver, Spool, no_space
 from orchestrator.agent.imaging.store import ImageStore, chain_ids, diff_ids
@@ -97,7 +97,10 @@ def _try_lock(handle: int) -> bool:
 
 def _missing(engine: Engine, wanted: Sequence[str]) -> "tuple[List[str], str]":
     """Return the layers the engine needs, base first, and why when it needs more than it lacks."""
-    if discover.info(engine).image_store != "classic":
+    image_store = discover.info(engine).image_store
+    if image_store == "containerd":
+        raise Refusal("engine", f"cannot load images: {CONTAINERD}", hint=CONTAINERD_HINT)
+    if image_store != "classic":
         return list(wanted), WHOLE_IMAGE
     chains = chain_ids(tuple(wanted))
     store = ImageStore.of(engine)
@@ -160,7 +163,7 @@ def _hand_over(params: LoadImage, context: Context, spool: Spool, missing: Seque
             raise _engine_is_full(context.engine, sum(sizes.values())) from refusal
         raise
     found = inspect(context, params.image)
-    if found is None or str(found.get("Id")) != params.image:
+    if found is None or image_id(found) != params.image:
         raise Refusal("digest-mismatch", f"the engine made another image than {params.image}")
 
 

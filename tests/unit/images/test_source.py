@@ -154,7 +154,7 @@ def test_another_holder_is_asked_when_one_fails(store: Store, tmp_path: Path) ->
     host = Host(tmp_path, everything())
     assert ship(host.session, source, IMAGE, "shop", 1) > 0
     alone = LayerSource(Store(tmp_path / "other"), lambda _: [gone.session])
-    with pytest.raises(ApplyFailed, match="cannot find the configuration") as caught:
+    with pytest.raises(ApplyFailed, match="cannot find all of image") as caught:
         alone.offer(IMAGE)
     assert caught.value.context == ("holder: it is gone",)
 
@@ -180,7 +180,7 @@ def test_a_holder_that_lies_is_found_out(store: Store, tmp_path: Path, lies: dic
         if set(lies) & {"more", "config"}:
             b"".join(pieces)
         else:
-            with pytest.raises(ApplyFailed, match="cannot find all layers") as caught:
+            with pytest.raises(ApplyFailed, match="cannot find all of image") as caught:
                 b"".join(pieces)
             assert "holder" in caught.value.context[0]
             assert not list((store.root / "blobs").iterdir())
@@ -209,6 +209,16 @@ def test_a_host_that_loads_something_else_is_not_trusted(store: Store, tmp_path:
     source = LayerSource(store, lambda _: [Holder(tmp_path).session])
     with pytest.raises(ProtocolViolation, match="something else"):
         ship(host.session, source, IMAGE, "shop", 1)
+
+
+def test_an_image_nobody_has_is_forgotten(store: Store, tmp_path: Path) -> None:
+    """So that the next run builds it again instead of failing again."""
+    store.record("build digest", IMAGE)
+    store.record("another", address(b"another"))
+    with pytest.raises(ApplyFailed) as caught:
+        LayerSource(store, lambda _: [Holder(tmp_path, refuses=True).session]).offer(IMAGE)
+    assert "run it again" in (caught.value.hint or "")
+    assert list(store.known()) == ["another"]
 
 
 def test_a_damaged_blob_is_dropped(store: Store, tmp_path: Path) -> None:
