@@ -55,11 +55,12 @@ def place(project: Project, inventory: Inventory, current: Current) -> tuple[Pla
     placed: list[Placed] = []
     for name in sorted(project.services):
         service, hosts, stay = project.services[name], eligible[name], kept[name]
-        pool = pools.setdefault(hosts, _Pool(hosts, load))
         new = _per_host(service.per_host, hosts, stay) if service.per_host is not None else None
         if new is None:
             slots = [slot for slot in range(1, _replicas(service) + 1) if slot not in stay]
-            new = dict(zip(slots, pool.take(len(slots), stay), strict=True))
+            if hosts not in pools:
+                pools[hosts] = _Pool(hosts, load)
+            new = dict(zip(slots, pools[hosts].take(len(slots), stay), strict=True))
         else:
             load.update(new.values())
         every = {**stay, **new}
@@ -139,6 +140,8 @@ class _Pool:
 
     def take(self, number: int, kept: Mapping[int, str]) -> list[str]:
         """Return hosts for ``number`` slots beside those in ``kept``, and count them as loaded."""
+        if not number:
+            return []
         if kept or number > len(self._hosts):
             chosen = self._level(number, kept)
             self._load.update(chosen)
