@@ -64,7 +64,8 @@ class SshFleet:
     def session(self, host: str) -> AgentSession:
         """Return the session of ``host``, connecting first when needed.
 
-        A host that failed once fails again at once, with the same error.
+        A host that failed once fails again at once, with the same error. One whose session was lost is
+        connected anew: what was left half-done there can then be looked at and healed.
 
         Raises:
             HostError: It cannot be reached or used.
@@ -112,7 +113,7 @@ class SshFleet:
 
     def _begin(self, name: str) -> Future[AgentSession]:
         with self._lock:
-            if name in self._sessions:
+            if name in self._sessions and not _over(self._sessions[name]):
                 return self._sessions[name]
             if self._closed:
                 raise HostUnreachable(name, "the run is over")
@@ -127,7 +128,7 @@ class SshFleet:
         try:
             started = self._start(name)
         except DeployError as error:
-            self._on_event(HostFailed(name, error.message))
+            self._on_event(HostFailed(name, error.message, error.hint or "", error.context))
             if isinstance(error, HostError):
                 raise
             # A host that cannot be resolved is that host's failure: the others go on.
@@ -164,3 +165,8 @@ class SshFleet:
 
                 self._connector = Connector()
             return self._connector
+
+
+def _over(future: Future[AgentSession]) -> bool:
+    """Return whether a session came up and has ended since."""
+    return future.done() and not future.cancelled() and future.exception() is None and future.result().over

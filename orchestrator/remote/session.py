@@ -101,6 +101,11 @@ class AgentSession:
         return self._host
 
     @property
+    def over(self) -> bool:
+        """Whether the session has ended, for whatever reason."""
+        return self._ended.is_set()
+
+    @property
     def round_trips(self) -> int:
         """Requests made so far, ``load`` (layer data) not counted."""
         return self._round_trips

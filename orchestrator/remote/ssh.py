@@ -1,6 +1,6 @@
 """SSH connections: reached, verified, authenticated, ready to run commands.
 
-Owns sockets, jump hosts and proxy commands, paramiko's settings, and the limit of handshakes under way
+Owns the handshake and its retries, jump hosts, paramiko's settings, and the limit of handshakes under way
 at one address (sshd drops connections beyond its MaxStartups). It must not know agents or what is run.
 This module pays for the import of paramiko.
 """
@@ -8,8 +8,6 @@ This module pays for the import of paramiko.
 from __future__ import annotations
 
 import random
-import shlex
-import socket
 import threading
 import time
 from collections import defaultdict
@@ -21,6 +19,7 @@ from orchestrator.remote.credentials import Credential, KeyRing
 from orchestrator.remote.known_hosts import KnownKey
 from orchestrator.remote.paramiko_import import load
 from orchestrator.remote.ssh_config import Target
+from orchestrator.remote.stream import Dropped, Stream, open_stream, reason
 from orchestrator.remote.transport import Tail
 
 paramiko = load()
@@ -46,10 +45,6 @@ _CIPHERS = (
 )
 """Authenticated encryption first: paramiko, which lists it last, uploads 1.7 times faster with it."""
 _SEND_TIMEOUT = 20.0
-
-
-class _Dropped(Exception):  # noqa: N818 - internal, caught in this module
-    """The host closed the connection before it said anything: it is worth another try."""
 
 
 class _OtherKeys(Exception):  # noqa: N818 - internal, caught in this module
@@ -108,8 +103,9 @@ class ChannelTransport:
 class SshConnection:
     """One authenticated connection to one host."""
 
-    def __init__(self, target: Target, transport: Any) -> None:
+    def __init__(self, target: Target, stream: Stream | None, transport: Any) -> None:
         self._target = target
+        self._stream = stream
         self._transport = transport
 
     def run(self, command: str) -> ChannelTransport:
@@ -123,19 +119,32 @@ class SshConnection:
             channel.exec_command(command)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise HostUnreachable(
-                self._target.name, f"cannot run a command: {_reason(error)}", hint=_restricted_hint(error)
+                self._target.name, f"cannot run a command: {reason(error)}", hint=_restricted_hint(error)
             ) from error
         return ChannelTransport(channel)
 
-    def forward(self, address: str, port: int, timeout: float) -> Any:
-        """Return a channel to ``address`` as this host reaches it: how a jump host is used."""
-        return self._transport.open_channel(
-            "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout
-        )
+    def forward(self, target: Target) -> Any:
+        """Return a channel to ``target`` as this host reaches it: how a jump host is used.
+
+        Raises:
+            HostUnreachable: This host cannot reach it either, or forwards nothing.
+        """
+        where = (target.address, target.port)
+        try:
+            return self._transport.open_channel(
+                "direct-tcpip", where, ("127.0.0.1", 0), timeout=target.timeout
+            )
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise HostUnreachable(
+                target.name,
+                f"cannot connect to {where[0]} port {where[1]} through {self._target.name}: {reason(error)}",
+            ) from error
 
     def close(self) -> None:
         """End the connection and all that runs over it."""
         self._transport.close()
+        if self._stream is not None:
+            self._stream.close()
 
 
 class Connector:
@@ -159,8 +168,10 @@ class Connector:
         with self._lock:
             limit = self._limits[_limit_key(target)]
         any_key = False
-        reason = ""
+        why = ""
         for attempt in range(ATTEMPTS):
+            # Spread, or all that were dropped together would come back together.
+            time.sleep(attempt and _BACKOFF * 2**attempt * random.uniform(0.25, 0.75))  # noqa: S311 - no secret
             try:
                 jump = self._jump(target.jump) if target.jump else None
                 # Not held while waiting for the next try: others may use the place.
@@ -168,13 +179,11 @@ class Connector:
                     return self._attempt(target, jump, any_key=any_key)
             except _OtherKeys:
                 any_key = True
-            except _Dropped as drop:
-                reason = str(drop)
-                # Spread, or all that were dropped together would come back together.
-                time.sleep(_BACKOFF * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+            except Dropped as drop:
+                why = str(drop)
         raise HostUnreachable(
             target.name,
-            f"the host dropped the connection {ATTEMPTS} times: {reason}",
+            f"the host dropped the connection {ATTEMPTS} times: {why}",
             hint="sshd may be busy (see MaxStartups in sshd_config), or something else listens on that port",
         )
 
@@ -199,15 +208,21 @@ class Connector:
 
     def _attempt(self, target: Target, jump: SshConnection | None, *, any_key: bool) -> SshConnection:
         keys = trust.known_keys(target)
-        stream = _open_stream(target, jump)
-        transport = paramiko.Transport(stream, WINDOW, _PACKET)
+        stream = open_stream(target) if jump is None else None
+        channel = jump.forward(target) if jump is not None else None
+        transport = paramiko.Transport(stream.socket if stream else channel, WINDOW, _PACKET)
+        connection = SshConnection(target, stream, transport)
         try:
             self._shake_hands(target, transport, keys, any_key=any_key)
             self._authenticate(target, transport)
+        except Dropped as drop:
+            words = stream.last_words() if stream else ()
+            connection.close()
+            raise Dropped(words[-1] if words else str(drop)) from drop
         except BaseException:
-            transport.close()
+            connection.close()
             raise
-        return SshConnection(target, transport)
+        return connection
 
     def _shake_hands(
         self, target: Target, transport: Any, keys: tuple[KnownKey, ...], *, any_key: bool
@@ -225,8 +240,8 @@ class Connector:
             raise HostUnreachable(target.name, f"no common ground with its SSH server: {error}") from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             if not transport.remote_version:
-                raise _Dropped(_reason(error)) from error
-            raise HostUnreachable(target.name, f"the SSH handshake failed: {_reason(error)}") from error
+                raise Dropped(reason(error)) from error
+            raise HostUnreachable(target.name, f"the SSH handshake failed: {reason(error)}") from error
         key = transport.get_remote_server_key()
         trust.verify(target, keys, key.get_name(), key.asbytes())
 
@@ -273,36 +288,8 @@ def _accepts(target: Target, transport: Any, credential: Credential, tried: list
         ) from None
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise HostUnreachable(
-            target.name, f"the connection was lost while logging in: {_reason(error)}"
+            target.name, f"the connection was lost while logging in: {reason(error)}"
         ) from error
-
-
-def _open_stream(target: Target, jump: SshConnection | None) -> Any:
-    """Return a socket, or what stands for one, to the SSH server of ``target``."""
-    where = f"{target.address} port {target.port}"
-    try:
-        if jump is not None:
-            return jump.forward(target.address, target.port, target.timeout)
-        if target.proxy_command:
-            return paramiko.ProxyCommand(shlex.join(["/bin/sh", "-c", f"exec {target.proxy_command}"]))
-        stream = socket.create_connection((target.address, target.port), target.timeout)
-    except ConnectionResetError as error:
-        raise _Dropped(_reason(error)) from error
-    except TimeoutError as error:
-        raise HostUnreachable(
-            target.name,
-            f"cannot connect to {where}: no answer in {target.timeout:g} seconds",
-            hint="is the host up, and may its SSH port be reached from here?",
-        ) from error
-    except (OSError, paramiko.SSHException, EOFError) as error:
-        raise HostUnreachable(
-            target.name,
-            f"cannot connect to {where}: {_reason(error)}",
-            hint="is the host up, and is the address right?",
-        ) from error
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return stream
 
 
 def _limit_key(target: Target) -> str:
@@ -313,10 +300,3 @@ def _restricted_hint(error: BaseException) -> str | None:
     if isinstance(error, paramiko.ChannelException):
         return "sshd may limit sessions (MaxSessions) or forbid commands for this key"
     return None
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error).strip()
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-    return text[:1].lower() + text[1:] if text else type(error).__name__
