@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from support.deploying import Project, project_name
 
 from orchestrator.lab import HostOptions, Lab, LabHost, down, requirements
 
@@ -108,3 +109,13 @@ def ssh() -> Ssh:
         )
 
     return run
+
+
+@pytest.fixture
+def project(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
+    """A small project for the shared lab, named after the test, and removed from its hosts after it."""
+    made = Project(tmp_path, lab, project_name(request.node.name))
+    try:
+        yield made
+    finally:
+        made.remove()
