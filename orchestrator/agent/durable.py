@@ -72,9 +72,9 @@ def is_temporary(name: str) -> bool:
 def sweep(directory: Path) -> None:
     """Remove what crashed writers left in ``directory``. Only for the holder of the lease."""
     with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(directory):
-            if is_temporary(entry.name):
-                _discard(Path(entry.path))
+        for path in directory.iterdir():
+            if is_temporary(path.name):
+                _discard(path)
 
 
 def _write_temporary(path: Path, data: bytes, mode: int, owner: Optional[Tuple[int, int]]) -> Path:

@@ -7,7 +7,6 @@ Owns the order, the threads, the outcomes and the clean-up at the end. What one 
 from __future__ import annotations
 
 import base64
-import binascii
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from orchestrator.agent.containers import Identity
 from orchestrator.agent.handler import Context, Refusal
 from orchestrator.agent.instances import Instances, Outcome, Tell
 from orchestrator.agent.journal import DamagedError, Journal
-from orchestrator.agent.paths import check_digest, check_name, check_release
+from orchestrator.agent.paths import BadNameError, check_digest, check_name, check_release
 from orchestrator.protocol.instance import InstanceConfig
 from orchestrator.protocol.messages import (
     OPERATIONS,
@@ -216,7 +215,9 @@ def _keep_contents(params: Perform, journal: Journal) -> None:
             journal.put_config(sha256, base64.b64decode(text, validate=True))
         for keyed_hash, text in params.secrets.items():
             journal.put_secret(keyed_hash, base64.b64decode(text, validate=True))
-    except binascii.Error:
-        raise Refusal("bad-request", "a content that is not base64") from None
+    except BadNameError:
+        raise
     except DamagedError as error:
         raise Refusal("digest-mismatch", str(error)) from None
+    except ValueError:
+        raise Refusal("bad-request", "a content that is not base64") from None

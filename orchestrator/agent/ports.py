@@ -51,9 +51,8 @@ def _listener(proc: Path, port: Port) -> Optional[str]:
 def _process(proc: Path, inode: str) -> Optional[str]:
     for folder in _processes(proc):
         try:
-            for descriptor in os.scandir(folder / "fd"):
-                if os.readlink(descriptor.path) == f"socket:[{inode}]":  # noqa: PTH115 - scandir gives paths
-                    return f"{(folder / 'comm').read_text('utf-8').strip()} (pid {folder.name})"
+            if any(os.readlink(path) == f"socket:[{inode}]" for path in (folder / "fd").iterdir()):  # noqa: PTH115
+                return f"{(folder / 'comm').read_text('utf-8').strip()} (pid {folder.name})"
         except OSError:
             continue  # it ended, or is not ours to look into
     return None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import platform
 import socket
 import sys
 import time
@@ -153,7 +152,7 @@ class Session:
             boot_id=_boot_id(),
             pid=os.getpid(),
             uid=os.getuid(),
-            python=platform.python_version(),
+            python=sys.version.split()[0],
             clock=time.time(),
             root=str(self._paths.root),
             engine=self._engine_info,

@@ -89,7 +89,7 @@ def test_a_whole_apply(agent, fake):
     progress: list = []
     performed = agent.answer(stream, progress)
     assert performed["outcomes"][0]["phase"] == "done"
-    assert [item["phase"] for item in progress][0] == "creating"
+    assert progress[0]["phase"] == "creating"
     assert agent.ask(Commit(PROJECT, 1, ReleaseRecord("r1", 0.0, "me", "x"))) == Done()
     assert agent.ask(ReleaseLease(PROJECT, 1)) == Done()
     after = agent.ask(Observe(PROJECT))
