@@ -11,7 +11,6 @@ uses the same builder builds nothing.
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 from collections import deque
@@ -19,19 +18,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from orchestrator.errors import BuildFailed, DeployError, HostNotReady, ProtocolViolation, RequestError
+from orchestrator.errors import DeployError, ProtocolViolation, RequestError
 from orchestrator.events import BuildFinished, BuildOutput, BuildStarted, Listener
 from orchestrator.images.context import pack
 from orchestrator.images.dag import Recipe, Source
+from orchestrator.images.output import LAST_LINES, STEP, failed, line_of, lines
+from orchestrator.images.source import diff_ids
 from orchestrator.images.store import DigestMismatchError, Store
 from orchestrator.ports import Call, RequestFailed, Session
-from orchestrator.protocol.messages import Build, Built, FindImage, Pull
-
-LAST_LINES = 20
-"""Of a failed build's output that its error shows."""
-_LONGEST_LINE = 1 << 16
-_STEP = re.compile(r"Step (\d+)/\d+ : ")
-_BUILDKIT_LINE = re.compile(r"^\S*ockerfile\S*:(\d+)$")
+from orchestrator.protocol.messages import Build, Built, FindImage, Found, Pull
 
 
 def local_reference(project: str, recipe: Recipe) -> str:
@@ -53,6 +48,8 @@ class Builder:
         listener: Is told what happens, from several threads.
         parallel: Builds at the same time.
         network: Network mode of `RUN`; the engine's own choice when empty.
+        on_built: Is given the id of an image that was built just now and the diff ids its parents lack;
+            :meth:`.source.LayerSource.prefetch` compresses them while other images are being built.
     """
 
     def __init__(
@@ -64,6 +61,7 @@ class Builder:
         listener: Listener = lambda _event: None,
         parallel: int = 3,
         network: str = "",
+        on_built: Callable[[str, tuple[str, ...]], None] = lambda _image, _layers: None,
     ) -> None:
         self._session = session
         self._store = store
@@ -71,6 +69,7 @@ class Builder:
         self._listener = listener
         self._parallel = parallel
         self._network = network
+        self._on_built = on_built
         self._calls: list[Call] = []
         self._mutex = threading.Lock()
         self._stopped = False
@@ -117,20 +116,30 @@ class Builder:
 
     def _one(self, session: Session, recipe: Recipe, parents: Mapping[str, Recipe]) -> str:
         started = time.monotonic()
-        self._listener(BuildStarted(recipe.name, session.host, recipe.reference and "pull"))
-        built, cached = None, False
+        begins = BuildStarted(recipe.name, session.host, recipe.reference and "pull")
         try:
+            found = self._find(session, recipe)
+            if found is None:
+                self._listener(begins)
             if recipe.source is not None:
-                built = self._ask(session.request(FindImage(recipe.build))).built
-                cached = built is not None
-                built = built or self._build(session, recipe, recipe.source, parents)
+                built = found or self._build(session, recipe, recipe.source, parents)
             else:
                 built = self._follow(session, recipe, Pull(recipe.reference), lambda: iter(()))
         except RequestFailed as error:
-            raise _failed(recipe, error, ()) from error
+            raise failed(recipe, error, ()) from error
         self._remember(session, recipe, built)
-        self._listener(BuildFinished(recipe.name, built.image, time.monotonic() - started, cached))
+        if recipe.source is not None and found is None:
+            self._on_built(built.image, self._new_layers(built, parents))
+        seconds = time.monotonic() - started
+        self._listener(BuildFinished(recipe.name, built.image, seconds, cached=found is not None))
         return built.image
+
+    def _find(self, session: Session, recipe: Recipe) -> Built | None:
+        """Return the image the builder has of the same inputs, if it has one."""
+        if recipe.source is None:
+            return None
+        found = self._ask(session.request(FindImage(recipe.build)))
+        return found.built if isinstance(found, Found) else None
 
     def _build(
         self, session: Session, recipe: Recipe, source: Source, parents: Mapping[str, Recipe]
@@ -162,9 +171,9 @@ class Builder:
         with self._cancellable(call):
             sender = _Sender(call, content(), ended)
             sender.start()
-            for line in _lines(call.body()):
+            for line in lines(call.body()):
                 last.append(line)
-                found = _STEP.match(line)
+                found = STEP.match(line)
                 step = int(found[1]) if found else step
                 self._listener(BuildOutput(recipe.name, line))
             sender.join()
@@ -173,19 +182,27 @@ class Builder:
             try:
                 return _checked(session, call.result())
             except RequestFailed as error:
-                raise _failed(recipe, error, tuple(last), _line(recipe, step, last)) from error
+                raise failed(recipe, error, tuple(last), line_of(recipe, step, last)) from error
 
     def _ask(self, call: Call) -> Any:
         with self._cancellable(call):
             call.end_body()
             return call.result()
 
+    def _new_layers(self, built: Built, parents: Mapping[str, Recipe]) -> tuple[str, ...]:
+        below: set[str] = set()
+        for parent in parents.values():
+            config = self._store.config(self._store.image(parent.key))
+            below.update(diff_ids(config or ""))
+        return tuple(layer for layer in diff_ids(built.config) if layer not in below)
+
     def _remember(self, session: Session, recipe: Recipe, built: Built) -> None:
         try:
             self._store.add_config(built.image, built.config)
         except DigestMismatchError as error:
             raise ProtocolViolation(session.host, f"image {recipe.name}: {error}") from error
-        self._store.record(recipe.key, built.image)
+        if not self._store.image(recipe.key):
+            self._store.record(recipe.key, built.image)
 
     @contextlib.contextmanager
     def _cancellable(self, call: Call) -> Iterator[None]:
@@ -251,39 +268,3 @@ def _checked(session: Session, built: Any) -> Built:
     if not isinstance(built, Built):
         raise ProtocolViolation(session.host, "the builder's agent answered something else than an image")
     return built
-
-
-def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
-    """Yield the lines of the builder's output; a line without end is cut, not collected."""
-    pending = b""
-    for piece in pieces:
-        *complete, pending = (pending + piece).split(b"\n")
-        for line in complete:
-            yield line.decode("utf-8", "replace").rstrip()
-        if len(pending) > _LONGEST_LINE:
-            yield pending.decode("utf-8", "replace")
-            pending = b""
-    if pending:
-        yield pending.decode("utf-8", "replace").rstrip()
-
-
-def _line(recipe: Recipe, step: int, output: Iterable[str]) -> int:
-    """Return the line of the Dockerfile the output stopped at; 0 when it does not say."""
-    for line in output:
-        found = _BUILDKIT_LINE.match(line)
-        if found is not None:
-            return int(found[1])
-    lines = recipe.source.dockerfile.lines if recipe.source is not None else ()
-    return lines[step - 1] if 0 < step <= len(lines) else 0
-
-
-def _failed(recipe: Recipe, error: RequestFailed, output: tuple[str, ...], line: int = 0) -> DeployError:
-    failure = error.failure
-    if failure.code == "no-engine":
-        return HostNotReady(error.host, failure.message, hint=failure.hint or None, context=failure.context)
-    if recipe.source is None:
-        message = f"cannot pull {recipe.reference} for image {recipe.name}: {failure.message}"
-    else:
-        where = f" at {recipe.source.context.root / recipe.source.context.dockerfile}:{line}" if line else ""
-        message = f"image {recipe.name} did not build{where}: {failure.message}"
-    return BuildFailed(message, hint=failure.hint or None, context=failure.context or output)

@@ -133,6 +133,17 @@ class LayerSource:
         finally:
             stream.close()
 
+    def prefetch(self, image: str, wanted: Sequence[str]) -> None:
+        """Begin to fetch and compress layers that will be asked for soon; returns at once.
+
+        A failure shows when a host asks for the layer.
+
+        Args:
+            image: Image that is whole on one of its holders.
+            wanted: Diff ids, such as those a build has just made.
+        """
+        self._layers(image, wanted)
+
     def _layers(self, image: str, wanted: Sequence[str]) -> list[Future[Layer]]:
         with self._mutex:
             futures: dict[str, Future[Layer]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 import threading
 from pathlib import Path
@@ -31,6 +32,7 @@ class Engine:
         self.dockerfiles: dict[str, str] = {}
         self.has: dict[str, Built] = {}
         self.fails: dict[str, Refusal] = {}
+        self.layers: dict[str, tuple[str, ...]] = {}
         self.together = threading.Barrier(1)
         handlers = {"find": self.find, "build": self.build, "pull": self.pull}
         self.session = LoopbackSession("builder", handlers, Paths(folder))
@@ -51,8 +53,10 @@ class Engine:
         if params.name in self.fails:
             raise self.fails[params.name]
         self.built.append(params.name)
-        self.has[params.build] = image(params.build)
-        return image(params.build)
+        layers = self.layers.get(params.name, ())
+        config = json.dumps({"build": params.build, "rootfs": {"diff_ids": layers}})
+        self.has[params.build] = image(config)
+        return self.has[params.build]
 
     def pull(self, params: Any, _: Context) -> Built:
         """Pretend to pull."""
@@ -114,6 +118,20 @@ def test_independent_images_are_built_at_the_same_time_and_children_after(
     )
 
 
+def test_layers_a_build_has_made_are_told(project: Path, engine: Engine) -> None:
+    """Without those of its parents, and not for images the builder had already."""
+    engine.layers = {"a": ("1",), "b": ("2",), "c": ("1", "2", "3")}
+    made: dict[str, tuple[str, ...]] = {}
+    first = build(project, engine, on_built=made.__setitem__)
+    assert {name: made[id_] for name, id_ in first.items()} == {"a": ("1",), "b": ("2",), "c": ("3",)}
+    made.clear()
+    other = Store(project / "another store")
+    Builder(lambda: engine.session, other, project="shop", on_built=made.__setitem__).build(
+        recipes(SPEC, project), {}
+    )
+    assert made == {}
+
+
 def test_nothing_to_build_needs_no_builder(project: Path, engine: Engine) -> None:
     """Not even a connection."""
     first = build(project, engine)
@@ -134,6 +152,12 @@ def test_a_lost_parent_is_built_again_but_keeps_its_known_id(project: Path, engi
     assert engine.built[3:] != []
     assert (second["a"], second["b"]) == (first["a"], first["b"])
     assert second["c"] != first["c"]
+    assert Store(project / "store").known().items() >= set(zip(_keys(project), second.values(), strict=True))
+
+
+def _keys(project: Path) -> list[str]:
+    """Return what ids are remembered under, in the order of :func:`build`."""
+    return [recipe.key for recipe in recipes(SPEC, project)]
 
 
 def test_output_comes_in_whole_lines(project: Path, engine: Engine) -> None:
