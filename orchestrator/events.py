@@ -45,6 +45,10 @@ class HostFailed:
 
     host: str
     message: str
+    hint: str = ""
+    """What to do about it."""
+    context: tuple[str, ...] = ()
+    """What else is known, such as the last lines the host said."""
 
 
 @dataclass(frozen=True)

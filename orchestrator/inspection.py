@@ -15,12 +15,14 @@ from typing import BinaryIO
 
 from orchestrator.errors import ApplyFailed, HostError, RequestError
 from orchestrator.events import HostFailed, Listener
+from orchestrator.inputs import Loaded, load, read_files
+from orchestrator.options import Options
 from orchestrator.planning.graph import build, document, dot, mermaid, tree
 from orchestrator.planning.observed import ACTIVE, Index
 from orchestrator.planning.types import Observed, Running
 from orchestrator.ports import RequestFailed
 from orchestrator.protocol.messages import Exec, Logs, ReleaseRecord
-from orchestrator.wiring import Loaded, Options, Workbench, load, read_files
+from orchestrator.wiring import Workbench
 
 _PIECE = 65536
 _INSTANCE = re.compile(r"(?P<service>[^\[\]]+)(\[(?P<slot>[0-9]{1,6})\])?")

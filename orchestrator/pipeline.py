@@ -22,10 +22,12 @@ from orchestrator.errors import DeployError, Interrupted, PlanStale, RequestErro
 from orchestrator.events import Finished, Listener, Planned
 from orchestrator.execution.apply import Outcome, apply
 from orchestrator.execution.loop import Interrupt
+from orchestrator.inputs import Loaded, load
+from orchestrator.options import Options
 from orchestrator.planning import destroy, prune, rollback, saved
 from orchestrator.planning.reconcile import reconcile
 from orchestrator.planning.types import Observed, Plan
-from orchestrator.wiring import Loaded, Options, Workbench, load
+from orchestrator.wiring import Workbench
 
 Confirm = Callable[[Plan], bool]
 """Asks about the plan that was just announced; ``False`` means no."""
@@ -143,7 +145,8 @@ def _carry_out(work: Work, bench: Workbench, confirm: Confirm | None) -> Outcome
 
 def _lacking(bench: Workbench, made: Plan) -> set[str]:
     """Return the image ids to build anew: a placeholder for what has none, and ids nobody holds."""
-    return {image for _, image in made.ships if not image.startswith("sha256:") or not bench.obtainable(image)}
+    images = {image for _, image in made.ships}
+    return {image for image in images if not image.startswith("sha256:") or not bench.obtainable(image)}
 
 
 def plan(options: Options, listener: Listener) -> tuple[Plan, Loaded]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Self
 
-from orchestrator.errors import HostError, Problem, RequestError, SpecError
+from orchestrator.errors import HostError, RequestError, SpecError
 from orchestrator.events import Listener, Warned
 from orchestrator.execution.loop import Interrupt, ThreadLoop
 from orchestrator.execution.world import World
@@ -22,6 +20,7 @@ from orchestrator.images.dag import Recipe, artifacts, recipes
 from orchestrator.images.shipping import ship
 from orchestrator.images.source import LayerSource, diff_ids
 from orchestrator.images.store import Store
+from orchestrator.inputs import Loaded, read_files
 from orchestrator.planning import desired as wanted
 from orchestrator.planning.limit import Limit, limit
 from orchestrator.planning.observed import Index, observed, placement
@@ -30,67 +29,11 @@ from orchestrator.planning.types import Artifact, Desired, Observed
 from orchestrator.ports import RequestFailed, Session
 from orchestrator.protocol.messages import HostReport, Observe
 from orchestrator.remote.fleet import SshFleet
-from orchestrator.spec.inventory import load_inventory
-from orchestrator.spec.inventory_types import Inventory
-from orchestrator.spec.loader import LoadedSpec, load_spec
 from orchestrator.spec.secret_source import resolve_secret
 from orchestrator.spec.templates import render
 
 OBSERVE_TIMEOUT = 60.0
 """Seconds a host may take to look at its containers and probe each one."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for, whatever the command."""
-
-    specs: tuple[Path, ...]
-    inventory: Path | None = None
-    """``None``: ``inventory.yaml`` beside the first spec, if there is one."""
-    limit: tuple[str, ...] = ()
-    builder: str | None = None
-    environ: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The user's files, read and valid."""
-
-    options: Options
-    spec: LoadedSpec
-    inventory: Inventory
-
-    @property
-    def name(self) -> str:
-        """The project's name."""
-        return self.spec.project.project
-
-    @property
-    def environ(self) -> Mapping[str, str]:
-        """The environment of this run."""
-        return self.options.environ or {}
-
-    def located(self, error: SpecError) -> SpecError:
-        """Return ``error`` with a file, line and column for every problem that only names a key path."""
-        return SpecError([self._located(problem) for problem in error.problems], hint=error.hint)
-
-    def _located(self, problem: Problem) -> Problem:
-        if problem.file or not problem.path:
-            return problem
-        return self.spec.problem(tuple(problem.path.split(".")), problem.message, hint=problem.hint)
-
-
-def load(options: Options) -> Loaded:
-    """Read the spec and the inventory.
-
-    Raises:
-        SpecError: The spec is wrong.
-        InventoryError: The inventory is wrong.
-    """
-    spec = load_spec(options.specs, environ=options.environ or {})
-    path = options.inventory or spec.directory / "inventory.yaml"
-    wanted_file = options.inventory is not None or path.exists()
-    return Loaded(options, spec, load_inventory(path) if wanted_file else Inventory())
 
 
 class Workbench:
@@ -288,31 +231,6 @@ class Workbench:
             loop=ThreadLoop(),
             timer=timer,
         )
-
-
-def read_files(loaded: Loaded) -> dict[str, bytes]:
-    """Read every template and file the spec's configs name.
-
-    Raises:
-        SpecError: Some cannot be read; each problem says where it is named.
-    """
-    found: dict[str, bytes] = {}
-    problems: list[Problem] = []
-    for name, service in loaded.spec.project.services.items():
-        for number, config in enumerate(service.configs):
-            path = config.template or config.file
-            if path is None or path in found:
-                continue
-            try:
-                found[path] = (loaded.spec.directory / path).read_bytes()
-            except OSError as error:
-                key = ("services", name, "configs", number, "template" if config.template else "file")
-                problems.append(
-                    loaded.spec.problem(key, f"cannot read {path}: {(error.strerror or '').lower()}")
-                )
-    if problems:
-        raise SpecError(problems)
-    return found
 
 
 def _holders(seen: Observed) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.wiring import Options
+from orchestrator.options import Options
 
 DEFAULT_SPEC = Path("spec.yaml")
 

@@ -19,18 +19,11 @@ from orchestrator.execution.loop import Interrupt
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
-    import click  # noqa: PLC0415 - imported once the fast paths are behind us
-
     from orchestrator.cli.app import app  # noqa: PLC0415
 
     try:
         code = app(args=list(arguments), standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.Abort:
-        return Interrupted.exit_code
-    except click.ClickException as error:
-        error.show()
-        return DeployError.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return Interrupted.exit_code
@@ -38,10 +31,26 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the last line of defence shows it, whatever it is
+        if (code := _usage(error)) is not None:
+            return code
         from orchestrator.report.errors_view import show_error  # noqa: PLC0415
 
         show_error(error, stream=sys.stderr, environ=os.environ, verbose="-v" in arguments)
         return error.exit_code if isinstance(error, DeployError) else DeployError.exit_code
+
+
+def _usage(error: Exception) -> int | None:
+    """Show what typer's parser found wrong and return the exit code; ``None`` for any other error.
+
+    Typer brings its parser along under a name of its own, so the classes are told by what they can do.
+    """
+    if type(error).__name__ == "Abort":
+        return Interrupted.exit_code
+    show = getattr(error, "show", None)
+    if not callable(show) or not hasattr(error, "format_message"):
+        return None
+    show()
+    return DeployError.exit_code
 
 
 @contextmanager

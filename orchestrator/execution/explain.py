@@ -12,8 +12,6 @@ from orchestrator.events import StepFailed
 from orchestrator.execution.world import CANCELLED, UNREACHABLE, Execution
 from orchestrator.planning.types import Step, StepKind
 
-_LOG_LINES = 20
-_PROBES = 5
 _OTHERS = 5
 
 _VERBS = {
@@ -61,30 +59,19 @@ def hint(failed: StepFailed) -> str:
 
 
 def context(execution: Execution, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Return the lines below the message: the failure in detail, other failures, every host's state."""
-    lines: list[str] = []
+    """Return the lines below the message: other failures, and every host's state.
+
+    What was tried and what came back is in the failure's own event, and shown from there: once, and with
+    the values of delivered secrets masked.
+    """
     cause = execution.cause
-    if cause is not None:
-        lines += _details(cause)
     others = [
         failed
         for failed in execution.failures
         if failed is not cause and not (failed.failure and failed.failure.code == CANCELLED)
     ]
-    lines += [f"also: {message(failed)}" for failed in others[:_OTHERS]]
+    lines = [f"also: {message(failed)}" for failed in others[:_OTHERS]]
     if len(others) > _OTHERS:
         lines.append(f"also: {len(others) - _OTHERS} more")
     lines += [f"{host}: {state}" for host, state in states]
     return tuple(lines)
-
-
-def _details(failed: StepFailed) -> list[str]:
-    lines = [f"gave up after {failed.seconds:.1f} s"] if failed.seconds >= 0.05 else []
-    failure = failed.failure
-    if failure is None:
-        return lines
-    if failure.probes:
-        lines += ["tried:", *(f"  {probe}" for probe in failure.probes[-_PROBES:])]
-    if failure.logs:
-        lines += ["last lines:", *(f"  {line}" for line in failure.logs[-_LOG_LINES:])]
-    return lines

@@ -112,7 +112,15 @@ _FIELDS: Mapping[type, tuple[str, Callable[[Any], Document]]] = {
             "shipped_agent": e.shipped_agent,
         },
     ),
-    ev.HostFailed: ("host_failed", lambda e: {"host": clean(e.host), "message": clean(e.message)}),
+    ev.HostFailed: (
+        "host_failed",
+        lambda e: {
+            "host": clean(e.host),
+            "message": clean(e.message),
+            "hint": clean(e.hint),
+            "context": [clean(line) for line in e.context],
+        },
+    ),
     ev.BuildStarted: (
         "build_started",
         lambda e: {"image": clean(e.image), "builder": clean(e.builder), "reason": clean(e.reason)},

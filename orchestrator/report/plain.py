@@ -80,7 +80,12 @@ def _host_connected(event: ev.HostConnected, _memory: Memory, _verbose: bool, _s
 def _host_failed(event: ev.HostFailed, _memory: Memory, _verbose: bool, style: Style) -> Lines:
     host = clean(event.host)
     message = clean(event.message).removeprefix(f"{host}: ")
-    return (f"{host}: {style('failed', 'bad')}: {message}",)
+    hint = (f"  hint: {clean(event.hint)}",) if event.hint else ()
+    return (
+        f"{host}: {style('failed', 'bad')}: {message}",
+        *(f"  {clean(line)}" for line in event.context),
+        *hint,
+    )
 
 
 def _build_started(event: ev.BuildStarted, _memory: Memory, _verbose: bool, _style: Style) -> Lines:
