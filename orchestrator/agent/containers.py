@@ -28,6 +28,11 @@ LOG_LIMITS = {"max-size": "10m", "max-file": "3"}
 
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_SLOT = 100_000
+_CHECKS = ("http", "tcp", "command", "none")
+_PROTOCOLS = ("tcp", "udp", "sctp")
+_LAST_PORT = 65535
+_LONGEST = 86_400.0
+"""Seconds: a day; nobody waits longer, and engines take no more than 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def check_config(config: InstanceConfig, project: str) -> None:
     check_name(config.service, "service")
     if not _IMAGE.fullmatch(config.image):
         raise BadNameError(f"cannot use {config.image[:80]!r} as an image id")
+    _check_numbers(config)
     for ref in config.secrets:
         check_digest(ref.hmac, "secret's hash")
     for file in config.configs:
@@ -97,6 +103,24 @@ def check_config(config: InstanceConfig, project: str) -> None:
             raise BadNameError(f"two mounts on {target!r}")
     for mount in config.mounts:
         _check_mount(mount, project)
+
+
+def _check_numbers(config: InstanceConfig) -> None:
+    check, limits = config.healthcheck, config.resources
+    if check.type not in _CHECKS:
+        raise BadNameError(f"cannot check health by {check.type[:80]!r}")
+    times = (check.interval, check.deadline, config.stop_grace_period)
+    sizes = (limits.memory, limits.cpus, limits.pids, *(mount.size for mount in config.mounts))
+    ports = [check.port, *(port.published for port in config.ports)]
+    fine = (
+        0 < check.timeout <= _LONGEST
+        and all(0 <= seconds <= _LONGEST for seconds in times)
+        and all(size >= 0 for size in sizes)
+        and all(0 <= port <= _LAST_PORT for port in ports)
+        and all(0 < port.target <= _LAST_PORT and port.protocol in _PROTOCOLS for port in config.ports)
+    )
+    if not fine:
+        raise BadNameError(f"a time, size or port of {config.service!r} is out of range")
 
 
 def _check_mount(mount: Mount, project: str) -> None:

@@ -120,6 +120,17 @@ def _collect(journal: Journal, engine: Engine) -> None:
         {str(item["Id"]): (item.get("Labels") or {}).get(containers.DIGEST, "") for item in listing},
         [_name(item) for item in listing],
     )
+    if not listing:
+        _remove_network(engine, journal.project)
+
+
+def _remove_network(engine: Engine, project: str) -> None:
+    """Remove the project's network, which nothing of the project uses any more."""
+    with contextlib.suppress(EngineError):  # somebody else's container may be connected: then it stays
+        network = _find(engine, f"/networks/{project}")
+        ours = network and (network.get("Labels") or {}).get(containers.PROJECT) == project
+        if ours and network and network.get("Name") == project:
+            engine.delete(f"/networks/{project}")
 
 
 def _name(listed: Dict[str, Any]) -> str:

@@ -19,6 +19,8 @@ from orchestrator.protocol.instance import Healthcheck
 _KEPT = 20
 """Probes in a record, newest last; equal ones in a row count as one."""
 _FIRST_PAUSE = 0.05
+"""Seconds; doubled up to the interval while nothing has succeeded yet: many are healthy very soon."""
+_SHORTEST_PAUSE = 0.01
 _SLICE = 0.1
 """Seconds; how soon a request to stop is noticed."""
 
@@ -143,7 +145,7 @@ def wait_healthy(
             if left <= 0:
                 return verdict("unhealthy", f"not healthy within {check.deadline:g} s")
             pause = min(check.interval, pause * 2) if not tried.ok else check.interval
-            _pause(min(pause, left), watch.ended, cancelled)
+            _pause(max(min(pause, left), _SHORTEST_PAUSE), watch.ended, cancelled)
             if cancelled.is_set():
                 return verdict("cancelled", "stopped on request before it was healthy")
 

@@ -6,6 +6,7 @@ work out. There is no way to change a container here. It must not know about oth
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional
@@ -21,6 +22,8 @@ from orchestrator.agent.observe import is_intact
 from orchestrator.agent.stage import Stage
 from orchestrator.protocol.instance import Healthcheck, InstanceConfig
 from orchestrator.protocol.messages import Failure
+
+log = logging.getLogger(__name__)
 
 Tell = Callable[[str, str, str], None]
 """Called with (phase, container id or empty, detail) as an operation goes on."""
@@ -67,13 +70,10 @@ class Instances:
         was_running = bool(found) and containers.is_running(found or {})
         restarts = int((found or {}).get("RestartCount") or 0) if was_running else 0
         try:
-            if not was_running:
-                tell("starting", container, "")
-                self._start(container, config)
-            self._prove(container, config, restarts, tell)
+            self._run(container, config, was_running, restarts, tell)
         except OperationFailed as failed:
             if failed.failure.code != "cancelled":
-                self._halt(container)
+                self._halt_quietly(container)
             elif not was_running:
                 self._discard(container, identity.name)
             raise
@@ -106,15 +106,12 @@ class Instances:
         if config is None:
             raise OperationFailed("not-found", "the journal has lost the container's configuration")
         was_running = containers.is_running(inspect)
+        restarts = int(inspect.get("RestartCount") or 0) if was_running else 0
         try:
-            if not was_running:
-                tell("starting", container, "")
-                self._start(container, config)
-            restarts = int(inspect.get("RestartCount") or 0) if was_running else 0
-            self._prove(container, config, restarts, tell)
+            self._run(container, config, was_running, restarts, tell)
         except OperationFailed:
             if not was_running:
-                self._halt(container)
+                self._halt_quietly(container)
             raise
         return Outcome(container, "was running already" if was_running else "")
 
@@ -178,6 +175,23 @@ class Instances:
         self._journal.put_fingerprint(container, fingerprint(inspect))
         return container
 
+    def _run(
+        self, container: str, config: InstanceConfig, was_running: bool, restarts: int, tell: Tell
+    ) -> None:
+        """Start a container unless it runs, and prove it healthy.
+
+        Raises:
+            OperationFailed: Whatever the reason, it names the container.
+        """
+        try:
+            if not was_running:
+                tell("starting", container, "")
+                self._start(container, config)
+            self._prove(container, config, restarts, tell)
+        except EngineError as error:
+            known = failures.describe(error)
+            raise OperationFailed(known.code, known.message, failure=known, container=container) from error
+
     def _start(self, container: str, config: InstanceConfig) -> None:
         try:
             self._engine.post(f"/containers/{container}/start")
@@ -188,8 +202,7 @@ class Instances:
                     raise OperationFailed(
                         "conflict", f"port {port.published} is held by {who}", container=container
                     ) from error
-            known = failures.describe(error)
-            raise OperationFailed("", error.message, failure=known, container=container) from error
+            raise
 
     def _prove(self, container: str, config: InstanceConfig, restarts: int, tell: Tell) -> None:
         check: Healthcheck = config.healthcheck
@@ -225,6 +238,13 @@ class Instances:
             logs=failures.hide(logs, secrets),
             seconds=round(verdict.seconds, 3),
         )
+
+    def _halt_quietly(self, container: str) -> None:
+        """End what has failed already; when even that fails, the first reason is the one to tell."""
+        try:
+            self._halt(container)
+        except EngineError as error:
+            log.warning("cannot stop container %s: %s", container[:12], error)
 
     def _halt(self, container: str) -> None:
         """Ask the process to end, by its own signal, and kill it after its own grace period."""

@@ -12,6 +12,7 @@ import pytest
 from support.agent_world import PROJECT, RUNNING, SLEEP, AgentWorld, content
 
 from orchestrator.agent.containers import Identity
+from orchestrator.agent.engine import EngineError
 from orchestrator.agent.execute import execute
 from orchestrator.agent.fingerprint import fingerprint
 from orchestrator.agent.handler import Refusal
@@ -325,6 +326,8 @@ class EngineSuite:
         assert world.journal.instance(config.digest) is None
         left = [path.name for path in world.journal.files.base.rglob("*") if path.is_file()]
         assert left == []
+        with pytest.raises(EngineError, match=r"not found|no such network"):
+            world.engine.get(f"/networks/{PROJECT}")
 
     # --- order and cancelling ---
 

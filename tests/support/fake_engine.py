@@ -342,6 +342,13 @@ def _create_in(kind: str, *, unique: bool) -> Callable[[_Handler], None]:
     return create
 
 
+def _network_delete(h: _Handler, name: str) -> None:
+    if any(name == c.body["HostConfig"].get("NetworkMode") and c.running for c in h.host.containers.values()):
+        raise Refused(403, f"error while removing network: network {name} has active endpoints")
+    h.host.networks.pop(name, None)
+    h.answer(None)
+
+
 def _volumes(h: _Handler) -> None:
     h.answer({"Volumes": [v for v in h.host.volumes.values() if h.matches(v.get("Labels") or {})] or None})
 
@@ -379,6 +386,7 @@ _ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("POST", "/images/(.+)/tag", _image_tag),
     ("DELETE", "/images/(.+)", _image_delete),
     ("GET", "/networks/([^/]+)", _get_from("networks")),
+    ("DELETE", "/networks/([^/]+)", _network_delete),
     ("POST", "/networks/create", _create_in("networks", unique=True)),
     ("GET", "/volumes", _volumes),
     ("POST", "/volumes/create", _create_in("volumes", unique=False)),

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from orchestrator.agent.containers import Identity, MountedFile, check_config, create_body
 from orchestrator.agent.fingerprint import fingerprint
 from orchestrator.agent.paths import BadNameError
-from orchestrator.protocol.instance import Config, InstanceConfig, Mount, Port, Resources, SecretRef
+from orchestrator.protocol.instance import (
+    Config,
+    Healthcheck,
+    InstanceConfig,
+    Mount,
+    Port,
+    Resources,
+    SecretRef,
+)
 
 IDENTITY = Identity("shop", "api", 2, "r7")
 CONFIG = InstanceConfig(project="shop", service="api", image=f"sha256:{'a' * 64}")
@@ -119,6 +127,15 @@ def test_what_is_not_said_is_left_to_the_image():
         {"mounts": (Mount("tmpfs", "/a"), Mount("tmpfs", "/a"))},
         {"configs": (Config("/etc/x", "short"),)},
         {"configs": (Config("etc/x", "0" * 64),)},
+        {"healthcheck": Healthcheck(type="magic")},
+        {"healthcheck": Healthcheck(timeout=0.0)},
+        {"healthcheck": Healthcheck(timeout=-1.0)},
+        {"healthcheck": Healthcheck(interval=1e9)},
+        {"healthcheck": Healthcheck(port=70000)},
+        {"stop_grace_period": -1.0},
+        {"resources": Resources(memory=-1)},
+        {"ports": (Port(0, 80),)},
+        {"ports": (Port(80, 80, "icmp"),)},
         {"secrets": (SecretRef("A", "/run/secrets/../x", "0" * 64),)},
         {"secrets": (SecretRef("A", "/run/secrets/A", "../" * 21 + "x"),)},
     ],
