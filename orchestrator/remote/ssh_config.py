@@ -19,6 +19,7 @@ from typing import Any
 
 from orchestrator.errors import InventoryError, Problem
 from orchestrator.remote.known_hosts import SSH_PORT
+from orchestrator.remote.paramiko_import import load
 from orchestrator.spec.inventory_types import Host
 
 USER_CONFIG = Path("~/.ssh/config")
@@ -144,10 +145,8 @@ class SshConfig:
         if not self._lines:
             return {}
         if options not in self._parsed:
-            from orchestrator.remote import paramiko_import  # noqa: PLC0415 - only when there are files
-
             first = ["Host *", *(f"{name} {value}" for name, value in options)]
-            self._parsed[options] = paramiko_import.ssh_config([*first, *self._lines])
+            self._parsed[options] = load().SSHConfig.from_text("\n".join([*first, *self._lines]))
         return dict(self._parsed[options].lookup(alias))
 
     @functools.cached_property

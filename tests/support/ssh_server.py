@@ -176,7 +176,9 @@ def _copy(receive: object, send: object, end: object) -> None:
         while data := receive(65536):
             send(data)
     with contextlib.suppress(OSError):
-        end.close()
+        # A close alone would not wake whoever reads from it.
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
 
 
 def new_key() -> paramiko.PKey:

@@ -113,7 +113,7 @@ def main() -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             mark(b"no-space")
         mark(b"no-permission")
-    os.execv(sys.executable, [sys.executable, "-I", str(path), "serve", "--root", root])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-IS", str(path), "serve", "--root", root])  # noqa: S606
 
 
 main()

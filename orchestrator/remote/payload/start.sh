@@ -9,5 +9,5 @@ if [ -z "$root" ]; then
 fi
 command -v python3 >/dev/null 2>&1 || mark no-python
 bundle=$root/agent-$sha.pyz
-if [ "$mode" = use ] && [ -r "$bundle" ]; then exec python3 -I "$bundle" serve --root "$root"; fi
-exec python3 -I -c "$loader" "$root" "$sha"
+if [ "$mode" = use ] && [ -r "$bundle" ]; then exec python3 -IS "$bundle" serve --root "$root"; fi
+exec python3 -IS -c "$loader" "$root" "$sha"
