@@ -19,7 +19,6 @@ SERVICE = "deploy.service"
 SLOT = "deploy.slot"
 RELEASE = "deploy.release"
 DIGEST = "deploy.digest"
-BUILD = "deploy.build"
 OURS = "deploy."
 """Prefix of the labels that are ours alone."""
 

@@ -16,6 +16,7 @@ from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.fingerprint import fingerprint
 from orchestrator.agent.handler import Context
 from orchestrator.agent.health import probe_twice
+from orchestrator.agent.imaging.describe import build_of
 from orchestrator.agent.journal import Journal
 from orchestrator.agent.lease import epoch_of, holder_of
 from orchestrator.protocol.codec import digest
@@ -148,7 +149,7 @@ def _images(engine: Engine, inspects: Sequence[Mapping[str, Any]]) -> Tuple[Imag
     used = {str(inspect.get("Image", "")) for inspect in inspects}
     reports = []
     for image in engine.get("/images/json") or ():
-        build = str((image.get("Labels") or {}).get(containers.BUILD, ""))
+        build = build_of(image)
         if build or image.get("Id") in used:
             reports.append(ImageReport(str(image["Id"]), build, int(image.get("Size") or 0)))
     return tuple(sorted(reports, key=lambda report: report.id))

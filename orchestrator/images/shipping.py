@@ -5,6 +5,7 @@ Owns the conversation. It must not know where layers come from, nor why the imag
 
 from __future__ import annotations
 
+import json
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -28,7 +29,6 @@ def ship(
     epoch: int,
     *,
     on_progress: Progress = lambda _phase, _sent, _total: None,
-    tag: str = "",
 ) -> int:
     """Make sure the host has ``image``, sending only the layers it lacks.
 
@@ -41,7 +41,8 @@ def ship(
         HostError: The session is gone or the host misbehaved.
     """
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    offer = replace(source.offer(image), project=project, epoch=epoch, tag=tag)
+    offer = source.offer(image)
+    offer = replace(offer, project=project, epoch=epoch, tag=tag_of(offer.config, project))
     call = session.request(offer, on_progress=answers.put, on_done=answers.put)
     try:
         wanted = answers.get()
@@ -60,6 +61,20 @@ def ship(
     if not isinstance(loaded, Loaded) or loaded.image != image:
         raise ProtocolViolation(session.host, f"the host loaded something else than image {image}")
     return sent
+
+
+def tag_of(config: str, project: str) -> str:
+    """Return the name of a built image on its hosts, as on its builder; nothing for a pulled one.
+
+    Nothing is run by it: it keeps the engine's own clean-up of nameless images away, says what an image
+    is, and marks the build the image came from.
+    """
+    try:
+        labels = json.loads(config)["config"]["Labels"]
+        name, build = labels["deploy.image"], labels["deploy.build"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return f"deploy.local/{project}/{name}:{build[:20]}"
 
 
 def _send(

@@ -13,9 +13,8 @@ from typing import Any, Dict, Iterator
 from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.handler import Context
 from orchestrator.agent.imaging import buildkit
-from orchestrator.agent.imaging.describe import BUILD_LABEL, built
-from orchestrator.agent.imaging.features import needs_buildkit, parents, peek
-from orchestrator.agent.imaging.find import split
+from orchestrator.agent.imaging.describe import built, labels
+from orchestrator.agent.imaging.features import needs_buildkit, peek
 from orchestrator.agent.imaging.output import Output, failed
 from orchestrator.agent.paths import check_digest
 from orchestrator.protocol.messages import Build, Built
@@ -33,7 +32,6 @@ def build(params: Build, context: Context) -> Built:
     """
     check_digest(params.build, "build digest")
     dockerfile, content = peek(context.body())
-    _heal_parents(context.engine, dockerfile)
     output = Output(context)
     network = params.network or _network(context.engine)
     needed = needs_buildkit(dockerfile)
@@ -48,7 +46,7 @@ def _classic(params: Build, context: Context, content: Iterator[bytes], output: 
     query: Dict[str, Any] = {
         "dockerfile": params.dockerfile,
         "buildargs": dict(params.args),
-        "labels": {BUILD_LABEL: params.build},
+        "labels": labels(params),
         "target": params.target or None,
         "platform": params.platform or None,
         "networkmode": network or None,
@@ -87,18 +85,3 @@ def _network(engine: Engine) -> str:
             return "host"
         raise
     return ""
-
-
-def _heal_parents(engine: Engine, dockerfile: str) -> None:
-    """Give parents the names back that somebody has removed or moved."""
-    for reference, digits in parents(dockerfile):
-        found = engine.get("/images/json", {"filters": {"label": [BUILD_LABEL]}}) or ()
-        right = [image for image in found if _label(image).startswith(digits)]
-        newest = sorted(right, key=lambda image: (image.get("Created", 0), str(image["Id"])))
-        if newest and not any(reference in (image.get("RepoTags") or ()) for image in newest):
-            repository, tag = split(reference)
-            engine.post(f"/images/{newest[-1]['Id']}/tag", {"repo": repository, "tag": tag})
-
-
-def _label(image: Dict[str, Any]) -> str:
-    return str((image.get("Labels") or {}).get(BUILD_LABEL, ""))

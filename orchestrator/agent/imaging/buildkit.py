@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
 from orchestrator.agent.handler import Context, Refusal
-from orchestrator.agent.imaging.describe import BUILD_LABEL
+from orchestrator.agent.imaging.describe import labels
 from orchestrator.agent.imaging.output import Output, failed
 from orchestrator.protocol.messages import Build
 
@@ -85,14 +85,9 @@ def build(
 
 
 def _arguments(params: Build, network: str) -> List[str]:
-    arguments = [
-        "--progress",
-        "plain",
-        "--file",
-        params.dockerfile,
-        "--label",
-        f"{BUILD_LABEL}={params.build}",
-    ]
+    arguments = ["--progress", "plain", "--file", params.dockerfile]
+    for name, value in labels(params).items():
+        arguments += ["--label", f"{name}={value}"]
     for name, value in params.args:
         arguments += ["--build-arg", f"{name}={value}"]
     for option, value in (

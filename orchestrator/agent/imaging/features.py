@@ -27,18 +27,12 @@ _NEEDS: Tuple[Tuple[str, "re.Pattern[str]"], ...] = (
     ),
     ("a here-document", _lines(r"(?:RUN|COPY|ADD)\s[^\n]*<<-?[\"']?[A-Za-z_]")),
 )
-_FROM = re.compile(r"deploy\.local/[a-z0-9][a-z0-9._/-]*:([0-9a-f]{20})\b")
 
 
 def needs_buildkit(dockerfile: str) -> str:
     """Return what in the Dockerfile needs BuildKit, or nothing."""
     joined = re.sub(r"[\\`][ \t]*\r?\n", " ", dockerfile)
     return next((what for what, pattern in _NEEDS if pattern.search(joined)), "")
-
-
-def parents(dockerfile: str) -> Tuple[Tuple[str, str], ...]:
-    """Return (reference, first 20 digits of its build digest) of the images of the spec it stands on."""
-    return tuple({found[0]: found[1] for found in _FROM.finditer(dockerfile)}.items())
 
 
 def peek(pieces: Iterable[bytes]) -> Tuple[str, Iterator[bytes]]:

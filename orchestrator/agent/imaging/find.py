@@ -8,21 +8,22 @@ from __future__ import annotations
 from typing import Any, Dict, Iterator, Optional
 
 from orchestrator.agent.handler import Context, Refusal
-from orchestrator.agent.imaging.describe import BUILD_LABEL, built, inspect
+from orchestrator.agent.imaging.describe import BUILD_LABEL, build_of, built, inspect
 from orchestrator.agent.paths import check_digest
 from orchestrator.protocol.messages import Built, FindImage, Found, Pull
 
 
 def find(params: FindImage, context: Context) -> Found:
     """Return the newest image that carries the build digest, if there is one."""
-    image = labelled(context, check_digest(params.build, "build digest"))
+    image = _labelled(context, check_digest(params.build, "build digest"))
     return Found(built(context, image) if image else None)
 
 
-def labelled(context: Context, build: str) -> str:
+def _labelled(context: Context, build: str) -> str:
     """Return the id of the newest image built from ``build``, or nothing."""
     images = context.engine.get("/images/json", {"filters": {"label": [f"{BUILD_LABEL}={build}"]}}) or []
-    newest = sorted(images, key=lambda image: (image.get("Created", 0), str(image.get("Id"))))
+    ours = [image for image in images if build_of(image) == build]
+    newest = sorted(ours, key=lambda image: (image.get("Created", 0), str(image.get("Id"))))
     return str(newest[-1]["Id"]) if newest else ""
 
 

@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.agent.handler import Refusal
+from orchestrator.agent.imaging.describe import build_of
 from orchestrator.agent.imaging.export import export
-from orchestrator.agent.imaging.features import needs_buildkit, parents, peek
+from orchestrator.agent.imaging.features import needs_buildkit, peek
 from orchestrator.agent.imaging.find import progress, split
 from orchestrator.agent.imaging.store import ImageStore, TarSplit, UnreadableError, chain_ids, diff_ids
 
@@ -45,13 +46,22 @@ def test_what_only_buildkit_understands_is_recognised(text: str, needs: bool) ->
     assert bool(needs_buildkit(text)) is needs
 
 
-def test_parents_are_found_by_their_local_names() -> None:
-    """With the digits of their build digest."""
-    digits = "0123456789abcdef0123"
-    text = (
-        f"FROM deploy.local/shop/base:{digits} AS x\nFROM debian:12\nFROM deploy.local/shop/base:{digits}\n"
-    )
-    assert parents(text) == ((f"deploy.local/shop/base:{digits}", digits),)
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (["deploy.local/shop/base:abcdefabcdefabcdefab"], True),
+        (["other:1", "deploy.local/shop/base:abcdefabcdefabcdefab"], True),
+        (["other:abcdefabcdefabcdefab"], False),
+        (["deploy.local/shop/base:1"], False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_an_image_is_a_build_by_label_and_tag(tags: list[str] | None, expected: bool) -> None:
+    """What stands on it, or was left half-built on it, inherits the label but not the tag."""
+    digest = "abcdef" * 10 + "abcd"
+    assert build_of({"Labels": {"deploy.build": digest}, "RepoTags": tags}) == (digest if expected else "")
+    assert build_of({"Labels": None, "RepoTags": tags}) == ""
 
 
 def tar(**files: bytes) -> bytes:

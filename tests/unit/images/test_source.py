@@ -15,7 +15,7 @@ from support.loopback import LoopbackSession
 from orchestrator.agent.handler import Context, Refusal
 from orchestrator.agent.paths import Paths
 from orchestrator.errors import ApplyFailed, ProtocolViolation
-from orchestrator.images.shipping import ship
+from orchestrator.images.shipping import ship, tag_of
 from orchestrator.images.source import LayerSource
 from orchestrator.images.store import Store
 from orchestrator.protocol.layers import LayerBegins, LayerData, LayerReader, header
@@ -107,6 +107,13 @@ def test_a_host_gets_the_layers_it_lacks(store: Store, tmp_path: Path) -> None:
     assert list(dict.fromkeys(phases)) == ["compressing", "sending", "loading"]
     (offer,) = host.session.requests
     assert (offer.project, offer.epoch, offer.image) == ("shop", 7, IMAGE)
+
+
+def test_a_built_image_has_its_name_on_every_host() -> None:
+    """Taken from its labels; a pulled one has none."""
+    config = json.dumps({"config": {"Labels": {"deploy.image": "api", "deploy.build": "ab" * 32}}})
+    assert tag_of(config, "shop") == "deploy.local/shop/api:" + "ab" * 10
+    assert [tag_of(text, "shop") for text in ("{}", "", '{"config": {"Labels": null}}', "[]")] == [""] * 4
 
 
 def test_a_present_image_costs_nothing(store: Store, tmp_path: Path) -> None:
