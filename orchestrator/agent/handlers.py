@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
+from orchestrator.agent.disposal import changes
 from orchestrator.agent.execute import execute
 from orchestrator.agent.handler import Context, Handler, Refusal
 from orchestrator.agent.imaging import HANDLERS as IMAGING
@@ -56,7 +57,10 @@ def commit(params: Commit, context: Context) -> Done:
     check_name(params.project, "project")
     if any(config.project != params.project for config in params.record.configs):
         raise Refusal("bad-request", "a release with a configuration of another project")
-    Journal(context.paths, params.project).commit(params.record)
+    journal = Journal(context.paths, params.project)
+    # The controller hears of the last operation before its request has cleaned up behind it.
+    with changes(journal, context.engine):
+        journal.commit(params.record)
     return Done()
 
 
