@@ -56,6 +56,8 @@ class SshFleet:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._sessions: dict[str, Future[AgentSession]] = {}
+        self._earlier: dict[str, AgentSession] = {}
+        """Lost sessions, whose hosts have been tried again."""
         self._connections: list[SshConnection] = []
         self._bundle: Bundle | None = None
         self._connector: Connector | None = None
@@ -87,12 +89,8 @@ class SshFleet:
     def sessions(self) -> dict[str, AgentSession]:
         """The sessions that came up, by host; those that were lost since included."""
         with self._lock:
-            futures = dict(self._sessions)
-        return {
-            host: future.result()
-            for host, future in futures.items()
-            if future.done() and not future.cancelled() and future.exception() is None
-        }
+            found = {host: _outcome(future) for host, future in self._sessions.items()}
+            return {**self._earlier, **{host: session for host, session in found.items() if session}}
 
     def close(self) -> None:
         """End all sessions and connections; agents give up their leases. May be called twice."""
@@ -100,7 +98,8 @@ class SshFleet:
             self._closed = True
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+            # Not waited for: a host that does not answer must not hold up the end of a run.
+            pool.shutdown(wait=False, cancel_futures=True)
         for session in self.sessions.values():
             session.close()
         with self._lock:
@@ -113,16 +112,20 @@ class SshFleet:
 
     def _begin(self, name: str) -> Future[AgentSession]:
         with self._lock:
-            if name in self._sessions and not _over(self._sessions[name]):
-                return self._sessions[name]
+            known = self._sessions.get(name)
+            earlier = _outcome(known) if known is not None else None
+            if known is not None and (earlier is None or self._closed or not earlier.lost):
+                return known
             if self._closed:
                 raise HostUnreachable(name, "the run is over")
+            if earlier is not None:
+                self._earlier[name] = earlier
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="connect")
-            future = self._sessions[name] = self._pool.submit(self._connect, name)
+            future = self._sessions[name] = self._pool.submit(self._connect, name, earlier)
             return future
 
-    def _connect(self, name: str) -> AgentSession:
+    def _connect(self, name: str, earlier: AgentSession | None) -> AgentSession:
         begun = time.monotonic()
         self._on_event(HostConnecting(name))
         try:
@@ -133,6 +136,8 @@ class SshFleet:
                 raise
             # A host that cannot be resolved is that host's failure: the others go on.
             raise HostUnreachable(name, error.message, hint=error.hint, context=error.context) from error
+        if earlier is not None:
+            started.session.carry_over(earlier)
         self._on_event(HostConnected(name, time.monotonic() - begun, started.shipped))
         return started.session
 
@@ -170,3 +175,10 @@ class SshFleet:
 def _over(future: Future[AgentSession]) -> bool:
     """Return whether a session came up and has ended since."""
     return future.done() and not future.cancelled() and future.exception() is None and future.result().over
+
+
+def _outcome(future: Future[AgentSession]) -> AgentSession | None:
+    """Return the session that ``future`` ended with, or ``None``: it has not ended, or not so."""
+    if not future.done() or future.cancelled() or future.exception() is not None:
+        return None
+    return future.result()

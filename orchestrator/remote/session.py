@@ -116,6 +116,17 @@ class AgentSession:
         return self._bytes_sent
 
     @property
+    def lost(self) -> bool:
+        """Whether the session is over."""
+        return self._error is not None
+
+    def carry_over(self, earlier: AgentSession) -> None:
+        """Add what an earlier session with the same host has cost to the counts of this one."""
+        with self._writing:
+            self._round_trips += earlier.round_trips
+            self._bytes_sent += earlier.bytes_sent
+
+    @property
     def hello(self) -> Hello:
         """What the agent said of itself and its host; waits for it.
 

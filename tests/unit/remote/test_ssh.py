@@ -318,6 +318,30 @@ def test_a_connection_that_breaks_ends_its_session(world: World, bundle: Bundle)
         call.result(TIMEOUT)
 
 
+def test_a_lost_session_is_opened_anew(world: World, bundle: Bundle) -> None:
+    """With the counts of the lost one carried over; a host that cannot be reached again stays lost."""
+    connected, events = fleet(world, bundle, world.host())
+    lost = connected.session("web-1")
+    call = lost.request(Exec("shop", "c", ("cat",)))
+    world.server.disconnect()
+    with pytest.raises(HostUnreachable):
+        call.result(TIMEOUT)
+    again = connected.session("web-1")
+    assert again is not lost
+    assert again.request(Observe("shop")).result(TIMEOUT).epoch == 1
+    assert connected.sessions == {"web-1": again}
+    assert again.round_trips == 2
+    assert sum(isinstance(event, HostConnected) for event in events) == 2
+    world.server.close()
+    with pytest.raises(HostUnreachable):
+        again.request(Exec("shop", "c", ("cat",))).result(TIMEOUT)
+    for _ in range(2):
+        with pytest.raises(HostUnreachable, match="refused"):
+            connected.session("web-1")
+    assert connected.sessions == {"web-1": again}, "what it has cost still counts"
+    assert sum(isinstance(event, HostFailed) for event in events) == 1
+
+
 def test_a_fleet_connects_each_host_once_and_reports_each(world: World, bundle: Bundle) -> None:
     """Failures are values beside the sessions, and are not tried again."""
     local = Host("here", "here", connection="local", vars={"deploy_root": str(world.folder / "here")})
