@@ -10,7 +10,7 @@ import threading
 
 from orchestrator.agent.engine import EngineError
 from orchestrator.agent.handler import Context, Refusal
-from orchestrator.agent.hijack import Hijacked, hijack
+from orchestrator.agent.hijack import Hijacked, exit_status, hijack
 from orchestrator.agent.logs import owned
 from orchestrator.protocol.messages import Exec, Exited
 
@@ -47,7 +47,8 @@ def execute(params: Exec, context: Context) -> Exited:
     with hijack(engine, f"/exec/{exec_id}/start", {"Detach": False, "Tty": params.tty}) as process:
         if params.tty:
             size = {"h": _clamp(params.rows), "w": _clamp(params.columns)}
-            engine.post(f"/exec/{exec_id}/resize", size)
+            with contextlib.suppress(EngineError):  # a command that has ended already needs no size
+                engine.post(f"/exec/{exec_id}/resize", size)
         feed = threading.Thread(
             target=_feed, args=(context, process, params.tty), name="exec-input", daemon=True
         )
@@ -60,7 +61,7 @@ def execute(params: Exec, context: Context) -> Exited:
             context.check_cancelled()
             raise
     context.check_cancelled()
-    return Exited(int(engine.get(f"/exec/{exec_id}/json").get("ExitCode") or 0))
+    return Exited(exit_status(engine, exec_id))
 
 
 def _feed(context: Context, process: Hijacked, tty: bool) -> None:

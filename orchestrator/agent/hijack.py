@@ -12,11 +12,13 @@ import io
 import json
 import socket
 import struct
+import time
 from typing import Any, BinaryIO, Callable, Iterator, Optional
 
 from orchestrator.agent.engine import Engine, EngineError
 
 _HEADER = struct.Struct(">BxxxL")
+_PAUSE = 0.01
 MAX_PIECE = 65536
 """Bytes given on at once, however much the engine puts into one of its frames."""
 
@@ -131,6 +133,25 @@ def hijack(engine: Engine, path: str, body: Any, *, timeout: Optional[float] = N
         with sock.makefile("rb") as stream:
             _expect_upgrade(stream)
             yield Hijacked(sock, stream)
+
+
+def exit_status(engine: Engine, exec_id: str, patience: float = 5.0) -> int:
+    """Return the exit status of a command whose output has ended.
+
+    The end of the output comes a moment before the engine knows the status.
+
+    Raises:
+        EngineError: The engine cannot be asked, or the command goes on without output for ``patience``
+            seconds.
+    """
+    give_up = time.monotonic() + patience
+    while True:
+        inspect = engine.get(f"/exec/{exec_id}/json")
+        if not inspect.get("Running") and inspect.get("ExitCode") is not None:
+            return int(inspect["ExitCode"])
+        if time.monotonic() > give_up:
+            raise EngineError(0, "the command has closed its output and goes on")
+        time.sleep(_PAUSE)
 
 
 def _expect_upgrade(stream: BinaryIO) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Mapping, Optional, Tuple
 
 from orchestrator.agent import containers
 from orchestrator.agent.engine import Engine, EngineError
-from orchestrator.agent.hijack import hijack
+from orchestrator.agent.hijack import exit_status, hijack
 from orchestrator.protocol.instance import Healthcheck
 
 _MAX_OUTPUT = 4096
@@ -102,7 +102,7 @@ def _command(engine: Engine, container: str, check: Healthcheck) -> Probe:
         output = _run(engine, exec_id, check.timeout)
         if output is None:
             return Probe(ok=False, detail=f"{what}: did not end within {check.timeout:g} s")
-        status = engine.get(f"/exec/{exec_id}/json").get("ExitCode")
+        status = exit_status(engine, exec_id, check.timeout)
     except EngineError as error:
         return Probe(ok=False, detail=f"{what}: {error.message}")
     lines = output.decode("utf-8", "replace").split("\n")
