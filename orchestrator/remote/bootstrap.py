@@ -177,7 +177,7 @@ def _ship(transport: Transport, bundle: Bundle) -> int:
 
 
 _PYTHON_HINT = "install python3 (3.9 or later) on {host}, for example with `apt-get install python3`"
-_EXPLANATIONS = {
+EXPLANATIONS = {
     "no-python": ("cannot start the agent: there is no python3", _PYTHON_HINT),
     "old-python": ("cannot start the agent: its python3 is older than 3.9", _PYTHON_HINT),
     "no-permission": (
@@ -190,7 +190,7 @@ _EXPLANATIONS = {
 
 
 def _explain(host: str, word: str, transport: Transport) -> HostNotReady:
-    message, hint = _EXPLANATIONS.get(word, (f"cannot start the agent: {word}", ""))
+    message, hint = EXPLANATIONS.get(word, (f"cannot start the agent: {word}", ""))
     return HostNotReady(host, message, hint=hint.format(host=host) or None, context=_words(transport))
 
 
