@@ -136,7 +136,9 @@ def _step_failed(event: ev.StepFailed, memory: Memory, _verbose: bool, style: St
     return failure_view.lines(failed_step(event, memory), style)
 
 
-def _step_skipped(event: ev.StepSkipped, memory: Memory, _verbose: bool, _style: Style) -> Lines:
+def _step_skipped(event: ev.StepSkipped, memory: Memory, verbose: bool, _style: Style) -> Lines:
+    if not verbose:
+        return ()
     step = event.step
     why = (
         "interrupted" if event.because == "interrupted" else f"waits for {clean(event.because)}, which failed"
@@ -150,13 +152,14 @@ def _restore_started(event: ev.RestoreStarted, _memory: Memory, _verbose: bool, 
     )
 
 
-def _restore_finished(event: ev.RestoreFinished, _memory: Memory, _verbose: bool, style: Style) -> Lines:
+def _restore_finished(event: ev.RestoreFinished, _memory: Memory, verbose: bool, style: Style) -> Lines:
     head = (
         f"{style('restored', 'good')}: the old state is back"
         if event.ok
         else f"{style('not restored', 'bad')}: the old state could not be brought back"
     )
-    return (head, *(f"  {clean(host)}: {clean(state)}" for host, state in event.states))
+    # The error that follows says what state each host is in.
+    return (head, *(f"  {clean(host)}: {clean(state)}" for host, state in event.states if verbose))
 
 
 def _finished(event: ev.Finished, _memory: Memory, verbose: bool, style: Style) -> Lines:
