@@ -14,7 +14,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -74,22 +74,25 @@ class Builder:
         self._mutex = threading.Lock()
         self._stopped = False
 
-    def build(self, recipes: Iterable[Recipe], known: Mapping[str, str]) -> dict[str, str]:
+    def build(
+        self, recipes: Iterable[Recipe], known: Mapping[str, str], wanted: Collection[str] | None = None
+    ) -> dict[str, str]:
         """Build and pull what ``known`` lacks, and what that stands on.
 
         Args:
             recipes: All images of the spec, from :func:`.dag.recipes`.
             known: Build digest or reference -> image id.
+            wanted: Names of the images to have; ``None`` is all of them.
 
         Returns:
-            ``known`` and what was made: an id for every recipe.
+            ``known`` and what was made: an id for every recipe that is wanted.
 
         Raises:
             BuildFailed: An image did not build, or could not be pulled.
             HostError: The builder could not be used.
         """
         everything = {recipe.name: recipe for recipe in recipes}
-        waiting = _needed(everything, known)
+        waiting = _needed(everything, known, everything if wanted is None else wanted)
         if not waiting:
             return dict(known)
         made: dict[str, str] = {}
@@ -138,7 +141,8 @@ class Builder:
         """Return the image the builder has of the same inputs, if it has one."""
         if recipe.source is None:
             return None
-        found = self._ask(session.request(FindImage(recipe.build)))
+        tag = local_reference(self._project, recipe)
+        found = self._ask(session.request(FindImage(recipe.build, tag)))
         return found.built if isinstance(found, Found) else None
 
     def _build(
@@ -248,8 +252,10 @@ class _Sender(threading.Thread):
             self._call.cancel()
 
 
-def _needed(everything: Mapping[str, Recipe], known: Mapping[str, str]) -> dict[str, Recipe]:
-    """Return what has no id, with everything it stands on: a builder may have lost a parent."""
+def _needed(
+    everything: Mapping[str, Recipe], known: Mapping[str, str], wanted: Collection[str]
+) -> dict[str, Recipe]:
+    """Return what is wanted and has no id, with everything it stands on: a builder may have lost a parent."""
     names: set[str] = set()
 
     def add(name: str) -> None:
@@ -259,7 +265,7 @@ def _needed(everything: Mapping[str, Recipe], known: Mapping[str, str]) -> dict[
                 add(parent)
 
     for name, recipe in everything.items():
-        if recipe.key not in known:
+        if name in wanted and recipe.key not in known:
             add(name)
     return {name: everything[name] for name in everything if name in names}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _MAGIC = frozenset("*?[\\")
 
@@ -44,18 +44,31 @@ class Ignore:
     """The patterns of one file, in their order."""
 
     patterns: tuple[Pattern, ...] = ()
+    _folders: dict[str, tuple[bool, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def excludes(self, path: str) -> bool:
         """Return whether ``path`` (relative, slashes) is left out."""
-        parents = path.split("/")
-        prefixes = ["/".join(parents[: count + 1]) for count in range(len(parents))]
         excluded = False
-        for pattern in self.patterns:
-            if pattern.takes_back != excluded:
-                continue
-            if any(pattern.regex.fullmatch(prefix) for prefix in prefixes):
-                excluded = not pattern.takes_back
+        for pattern, matches in zip(self.patterns, self._matches(path), strict=True):
+            if matches and pattern.takes_back == excluded:
+                excluded = not excluded
         return excluded
+
+    def _matches(self, path: str) -> tuple[bool, ...]:
+        """Return which patterns match ``path`` or one of its parents.
+
+        Those of folders are remembered: a walk asks for every file in them.
+        """
+        folder = path.rpartition("/")[0]
+        if not folder:
+            return tuple(pattern.regex.fullmatch(path) is not None for pattern in self.patterns)
+        above = self._folders.get(folder)
+        if above is None:
+            above = self._folders[folder] = self._matches(folder)
+        return tuple(
+            known or pattern.regex.fullmatch(path) is not None
+            for pattern, known in zip(self.patterns, above, strict=True)
+        )
 
     def may_hold(self, folder: str) -> bool:
         """Return whether a later ``!`` pattern may take something inside the excluded ``folder`` back."""

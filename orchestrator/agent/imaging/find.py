@@ -14,17 +14,27 @@ from orchestrator.protocol.messages import Built, FindImage, Found, Pull
 
 
 def find(params: FindImage, context: Context) -> Found:
-    """Return the newest image that carries the build digest, if there is one."""
-    image = _labelled(context, check_digest(params.build, "build digest"))
-    return Found(built(context, image) if image else None)
+    """Return the newest image that carries the build digest, if there is one, and name it as asked."""
+    found = _labelled(context, check_digest(params.build, "build digest"))
+    if found is None:
+        return Found(None)
+    if params.tag and params.tag not in (found.get("RepoTags") or ()):
+        give_name(context, str(found["Id"]), params.tag)
+    return Found(built(context, str(found["Id"])))
 
 
-def _labelled(context: Context, build: str) -> str:
-    """Return the id of the newest image built from ``build``, or nothing."""
+def give_name(context: Context, image: str, tag: str) -> None:
+    """Give an image a further name."""
+    repository, version = split(tag)
+    context.engine.post(f"/images/{image}/tag", {"repo": repository, "tag": version})
+
+
+def _labelled(context: Context, build: str) -> Optional[Dict[str, Any]]:
+    """Return the newest image built from ``build`` as the engine lists it."""
     images = context.engine.get("/images/json", {"filters": {"label": [f"{BUILD_LABEL}={build}"]}}) or []
     ours = [image for image in images if build_of(image) == build]
     newest = sorted(ours, key=lambda image: (image.get("Created", 0), str(image.get("Id"))))
-    return str(newest[-1]["Id"]) if newest else ""
+    return newest[-1] if newest else None
 
 
 def pull(params: Pull, context: Context) -> Built:

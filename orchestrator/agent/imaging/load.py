@@ -24,7 +24,7 @@ from orchestrator.agent import discover
 from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.handler import Context, Refusal
 from orchestrator.agent.imaging.describe import CONTAINERD, CONTAINERD_HINT, image_id, inspect
-from orchestrator.agent.imaging.find import progress, split
+from orchestrator.agent.imaging.find import give_name, progress
 from orchestrator.agent.imaging.spool import PIECE, Receiver, Spool, no_space
 from orchestrator.agent.imaging.store import ImageStore, chain_ids, diff_ids
 from orchestrator.agent.paths import private_directory
@@ -66,8 +66,7 @@ def _present(params: LoadImage, context: Context) -> bool:
     if found is None:
         return False
     if params.tag and params.tag not in (found.get("RepoTags") or ()):
-        repository, tag = split(params.tag)
-        context.engine.post(f"/images/{params.image}/tag", {"repo": repository, "tag": tag})
+        give_name(context, params.image, params.tag)
     context.progress(LayersWanted(present=True))
     return True
 

@@ -18,6 +18,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 import time
 import zlib
@@ -81,7 +82,11 @@ class Spool:
         """Drop what interrupted transfers left more than a week ago."""
         before = time.time() - _ABANDONED
         for file in self._folder.iterdir():
-            if file.suffix in (".part", ".tar", ".tmp") and file.stat().st_mtime < before:
+            if file.name == "lock" or file.stat().st_mtime >= before:
+                continue
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            else:
                 file.unlink(missing_ok=True)
 
 

@@ -161,7 +161,11 @@ def test_old_leftovers_are_swept_and_young_ones_kept(spool: Spool, tmp_path: Pat
     receive(spool, LAYER, BLOB[:50], finish=False)
     old = tmp_path / "old.tmp"
     old.write_bytes(b"x")
+    folder = tmp_path / ".export-killed"
+    folder.mkdir()
+    (folder / "layer").write_bytes(b"x")
     before = time.time() - 8 * 24 * 3600
     os.utime(old, (before, before))
+    os.utime(folder, (before, before))
     spool.sweep()
     assert [file.suffix for file in tmp_path.iterdir()] == [".part"]
