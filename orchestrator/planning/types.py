@@ -10,7 +10,15 @@ import enum
 from dataclasses import dataclass, field
 
 from orchestrator.protocol.instance import InstanceConfig
-from orchestrator.protocol.messages import ContainerReport, HostReport, ReleasedInstance, ReleaseRecord
+from orchestrator.protocol.messages import (
+    ContainerReport,
+    Endpoint,
+    Held,
+    HostReport,
+    ReleasedInstance,
+    ReleaseRecord,
+)
+from orchestrator.protocol.routing import Arm, Check, RouterConfig, Shift, Watch
 
 # --- desired -------------------------------------------------------------------------------------
 
@@ -58,6 +66,68 @@ class DesiredInstance:
         return (self.service, self.slot)
 
 
+class Strategy(enum.Enum):
+    """How the instances of a service are replaced."""
+
+    BLUE_GREEN = "blue-green"
+    """All new ones beside all old ones, then all traffic at once, on every host in one transaction."""
+    ROLLING = "rolling"
+    """A batch at a time."""
+    CANARY = "canary"
+    """All new ones beside all old ones, then traffic by steps."""
+    RECREATE = "recreate"
+    """Stop, then start: for what cannot exist twice."""
+
+
+class JobPhase(enum.Enum):
+    """When a job of a release runs."""
+
+    BEFORE_CUTOVER = "before-cutover"
+    AFTER_CONFIRM = "after-confirm"
+
+
+@dataclass(frozen=True)
+class CanaryStep:
+    """A share of the traffic for a while."""
+
+    weight: int
+    """Percent, 1 to 99."""
+    bake: float
+    """Seconds."""
+
+
+@dataclass(frozen=True)
+class CheckPolicy:
+    """A test of new instances: exactly one of ``command`` and ``http``."""
+
+    command: tuple[str, ...] = ()
+    http: str = ""
+    port: int = 0
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class UpdatePolicy:
+    """How a service is replaced, with every default applied. Times are seconds."""
+
+    strategy: Strategy
+    max_parallel: int = 1
+    """Instances replaced at the same time; percentages are resolved."""
+    max_unavailable: int = 0
+    canary: tuple[CanaryStep, ...] = ()
+    min_healthy: float = 3.0
+    start_deadline: float = 120.0
+    progress_deadline: float = 600.0
+    bake: float = 5.0
+    drain: float = 30.0
+    keep_old: float = 0.0
+    on_unreachable: str = "abort"
+    max_failures: int = 0
+    on_failure: str = "revert"
+    hold: bool = False
+    checks: tuple[CheckPolicy, ...] = ()
+
+
 @dataclass(frozen=True)
 class Desired:
     """Everything that should run, and the order services depend on each other."""
@@ -74,6 +144,16 @@ class Desired:
     """(service, number of old releases to keep), sorted."""
     explanations: tuple[tuple[str, str], ...] = ()
     """(instance ``service[slot]``, why it is on its host)."""
+    updates: tuple[tuple[str, UpdatePolicy], ...] = ()
+    """(service, how it is replaced), sorted. A service that is missing here has the default."""
+    routers: tuple[tuple[str, RouterConfig], ...] = ()
+    """(host, what its router should serve), sorted; a host without one has no router."""
+    router_secrets: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    """(HMAC, certificate bundle). Never shown, never compared, never saved."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Stable addresses of services, sorted."""
+    jobs: tuple[tuple[str, JobPhase, DesiredInstance], ...] = ()
+    """(service, when, what to run once per release), in order."""
 
 
 # --- observed ------------------------------------------------------------------------------------
@@ -185,6 +265,18 @@ class Carried:
 
 
 @dataclass(frozen=True)
+class RouterChange:
+    """A router whose picture changes on one host."""
+
+    host: str
+    desired: RouterConfig | None
+    """``None``: it goes."""
+    current: RouterConfig | None
+    """From the release in force; ``None``: there was none, or it is not known."""
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """What an apply would do. Equal inputs give an equal plan."""
 
@@ -220,6 +312,12 @@ class Plan:
     """What is outside ``--limit`` or on a host that is down and unchanged, sorted."""
     previous: ReleaseRecord | None = None
     """The release in force when the plan was made."""
+    routers: tuple[RouterChange, ...] = ()
+    """Routers whose picture changes, sorted by host."""
+    routed: tuple[tuple[str, str], ...] = ()
+    """(host, service) whose traffic goes through that host's router once the plan is carried out."""
+    hold: bool = False
+    """Stop before the cutover, with the new instances running and reachable by the preview."""
 
     @property
     def empty(self) -> bool:
@@ -251,6 +349,25 @@ class StepKind(enum.Enum):
     FORGET = "forget"
     REMOVE_VOLUME = "remove-volume"
     REMOVE_IMAGE = "remove-image"
+    ROUTER = "router"
+    """Make the host's router serve a picture, or take it away."""
+    ATTACH = "attach"
+    """Give an instance its place in the router, without traffic, and wait until it is healthy there."""
+    DETACH = "detach"
+    SHIFT = "shift"
+    """Move a service's traffic on one host."""
+    DRAIN = "drain"
+    """Wait until an instance has no sessions left, and take it out of the router."""
+    WATCH = "watch"
+    CHECK = "check"
+    JOB = "job"
+    ARM = "arm"
+    """From here the host goes back by itself unless it is told otherwise."""
+    DISARM = "disarm"
+    CONFIRM = "confirm"
+    """Over a fresh connection: the cutover stands. From here on nothing is taken back."""
+    HOLD = "hold"
+    UNHOLD = "unhold"
 
 
 @dataclass(frozen=True)
@@ -272,7 +389,18 @@ class Step:
     image: str = ""
     """``SHIP``: image id."""
     name: str = ""
-    """``FORGET``: release id; ``REMOVE_VOLUME``, ``REMOVE_IMAGE``: what to remove."""
+    """``FORGET``: release id; ``REMOVE_VOLUME``, ``REMOVE_IMAGE``: what to remove; ``DISARM``,
+    ``CONFIRM``: the cutover."""
+    release: str = ""
+    """``ATTACH``, ``DETACH``, ``DRAIN``: the release label of the instance, when it is not the run's."""
+    seconds: float = 0.0
+    """``DRAIN``: longest wait; ``JOB``: longest run."""
+    routing: RouterConfig | Shift | Watch | Check | Arm | None = None
+    """``ROUTER`` (``None`` takes it away), ``SHIFT``, ``WATCH``, ``CHECK``, ``ARM``."""
+    back: RouterConfig | Shift | None = None
+    """``ROUTER``, ``SHIFT``: what an undo puts in its place."""
+    held: Held | None = None
+    """``HOLD``."""
     record: ReleaseRecord | None = None
     """``COMMIT``."""
     essential: bool = True

@@ -12,6 +12,8 @@ method                  parameters                 result              changes s
 ``load``                :class:`LoadImage` + body  :class:`Loaded`     images
 ``perform``             :class:`Perform`           :class:`Performed`  containers
 ``commit``              :class:`Commit`            :class:`Done`       the release journal
+``confirm``             :class:`Confirm`           :class:`Confirmed`  the guard of a cutover
+``maintain``            :class:`Maintain`          :class:`Done`       the router
 ``release``             :class:`ReleaseLease`      :class:`Done`       the lease
 ``find``                :class:`FindImage`         :class:`Found`      no
 ``build``               :class:`Build` + body      :class:`Built`      images of the builder
@@ -28,6 +30,7 @@ from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
 from orchestrator.protocol.instance import InstanceConfig
+from orchestrator.protocol.routing import Arm, Check, RouterConfig, RoutingReport, Shift, Watch
 
 PROTOCOL_VERSION = 1
 
@@ -157,6 +160,18 @@ class ReleasedInstance:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """The stable addresses of one port of one service."""
+
+    service: str
+    port: int
+    virtual: str
+    """Address inside the project."""
+    mesh: int
+    """Port between hosts."""
+
+
+@dataclass(frozen=True)
 class ReleaseRecord:
     """An immutable record of everything that ran after an apply. Same on every host but ``configs``."""
 
@@ -179,8 +194,27 @@ class ReleaseRecord:
     """(service, services it waits for): a rollback keeps the order of its own time."""
     stop_first: Tuple[str, ...] = ()
     """Services whose old instance must stop before the new one starts."""
+    endpoints: Tuple["Endpoint", ...] = ()
+    """Addresses given to services, sorted: a later release keeps them."""
+    routers: Tuple[Tuple[str, str], ...] = ()
+    """(host, digest of its router's picture)."""
+    router: Optional[RouterConfig] = None
+    """This host's own picture: what a rollback serves again."""
     configs: Tuple[InstanceConfig, ...] = ()
     """This host's own instances, one per digest: what a rollback re-activates."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A release that runs without traffic and waits for promote or abort."""
+
+    record: ReleaseRecord
+    since: float
+    """Seconds since the epoch, of the host."""
+    retires: Tuple[ReleasedInstance, ...] = ()
+    """What promote takes out of service, of the whole fleet."""
+    bake: Tuple[Tuple[str, float], ...] = ()
+    """(service, seconds its new instances must stay healthy under traffic)."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +231,11 @@ class HostReport:
     """Oldest first."""
     lease: Optional[LeaseInfo] = None
     state: str = ""
-    """Digest of what a plan depends on: containers, their states and the current release."""
+    """Digest of what a plan depends on: containers, their states, the current release, the router's
+    picture and a held release."""
+    routing: Optional[RoutingReport] = None
+    """``None``: this host never had a router of the project."""
+    held: Optional[Held] = None
     disk_free: int = 0
     disk_total: int = 0
     """Bytes, of the file system that holds the images."""
@@ -389,12 +427,79 @@ class Operation:
     """``stop``, ``resume``, ``remove``: the container's id."""
     name: str = ""
     """``remove_volume``: volume without prefix; ``remove_image``: image id; ``forget``: release id."""
+    seconds: float = 0.0
+    """``drain``: longest wait for sessions; ``job``: longest run."""
+    router: Optional[RouterConfig] = None
+    """``router``; ``None`` there takes the router away."""
+    shift: Optional[Shift] = None
+    watch: Optional[Watch] = None
+    check: Optional[Check] = None
+    arm: Optional[Arm] = None
+    """``arm``, and with its cutover alone ``disarm``."""
+    held: Optional[Held] = None
+    """``hold``; ``unhold`` needs none."""
 
 
-OPERATIONS = ("start", "stop", "resume", "remove", "remove_volume", "remove_image", "forget")
-"""``start`` creates a container (or adopts a matching half-started one) and proves it healthy;
+OPERATIONS = (
+    "start",
+    "stop",
+    "resume",
+    "remove",
+    "remove_volume",
+    "remove_image",
+    "forget",
+    "router",
+    "attach",
+    "detach",
+    "shift",
+    "drain",
+    "watch",
+    "check",
+    "job",
+    "arm",
+    "disarm",
+    "hold",
+    "unhold",
+)
+"""What an operation may be.
+
+On one container: ``start`` creates it (or adopts a matching half-started one) and proves it healthy;
 ``stop`` ends it and keeps it; ``resume`` starts a stopped one again, exactly as it was, and proves it
-healthy; ``remove`` deletes a stopped container; ``forget`` drops a release from the journal."""
+healthy; ``remove`` deletes a stopped one; ``job`` runs one to its end, once per release and name.
+
+On the router: ``router`` makes it serve a picture; ``attach`` gives the container of (service, slot,
+release) a slot in each of the service's backends, without traffic, and waits until the router finds it
+healthy; ``detach`` takes it out; ``shift`` moves traffic; ``drain`` waits until the container has no
+sessions left, ends those that outlast ``seconds``, and takes it out; ``watch`` and ``check`` observe;
+``arm`` and ``disarm`` set and release the guard; ``hold`` and ``unhold`` remember a held release.
+
+``forget`` drops a release from the journal."""
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """Tell a host, over a fresh connection, that its cutover stands."""
+
+    project: str
+    cutover: str
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """How a confirm was taken."""
+
+    state: str
+    """``confirmed``, or ``reverted``: too late, the host has gone back by itself."""
+
+
+@dataclass(frozen=True)
+class Maintain:
+    """Switch a route's maintenance page on or off; survives restarts and releases."""
+
+    project: str
+    epoch: int
+    route: str
+    on: bool
 
 
 @dataclass(frozen=True)
@@ -528,6 +633,8 @@ METHODS: Dict[str, Method] = {
     "load": Method(LoadImage, Loaded, progress=LayersWanted, needs_lease=True),
     "perform": Method(Perform, Performed, progress=OperationProgress, needs_lease=True),
     "commit": Method(Commit, Done, needs_lease=True),
+    "confirm": Method(Confirm, Confirmed),
+    "maintain": Method(Maintain, Done, needs_lease=True),
     "find": Method(FindImage, Found),
     "build": Method(Build, Built),
     "pull": Method(Pull, Built),

@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 320
 """About 300: a module that outgrows it has two purposes."""
 
-VOCABULARY = {"orchestrator/protocol/messages.py": 600}
+VOCABULARY = {"orchestrator/protocol/messages.py": 700, "orchestrator/planning/types.py": 500}
 """Lists of plain declarations, where one file is easier to read than several."""
 
 LAYERS_WITH_STDLIB_ONLY = ("protocol", "agent")
