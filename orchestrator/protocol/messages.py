@@ -336,6 +336,8 @@ class FindImage:
     """Ask for the image of a build digest, if this engine has it."""
 
     build: str
+    tag: str = ""
+    """A name the image is to have as well, as ``Build.tag``: another project may have built it."""
 
 
 @dataclass(frozen=True)
