@@ -135,7 +135,7 @@ def _carry_out(work: Work, bench: Workbench, confirm: Confirm | None) -> Outcome
         return Outcome(ok=False, error=Interrupted("not confirmed; nothing was changed"))
     lacking = _lacking(bench, made)
     if isinstance(work, Apply) and (lacking or made.builds):
-        known = bench.build({key: id_ for key, id_ in known.items() if id_ not in lacking})
+        known = bench.build({key: id_ for key, id_ in known.items() if id_ not in lacking}, made.starts)
         made = work.plan(bench, seen, known)
     if bench.interrupt.stop:
         raise Interrupted("interrupted; nothing was changed")

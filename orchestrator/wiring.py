@@ -6,7 +6,7 @@ must not decide anything: what should happen is `planning`'s, when it happens is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Self
@@ -134,15 +134,15 @@ class Workbench:
         """Return the spec's images, resolved as far as ``known`` goes."""
         return artifacts(self.recipes, known)
 
-    def build(self, known: Mapping[str, str]) -> dict[str, str]:
-        """Build and pull what ``known`` lacks; return an id for every image.
+    def build(self, known: Mapping[str, str], wanted: Collection[str] | None = None) -> dict[str, str]:
+        """Build and pull what ``known`` lacks of the images ``wanted`` (all); return their ids and ``known``.
 
         Raises:
             BuildFailed: An image did not build or could not be pulled.
             HostError: The builder cannot be used.
         """
         builder = Builder(self._builder_session, self.store, project=self.loaded.name, listener=self.listener)
-        return builder.build(self.recipes, known)
+        return builder.build(self.recipes, known, wanted)
 
     def obtainable(self, image: str) -> bool:
         """Whether the layers of ``image`` are here or on a host that was observed."""

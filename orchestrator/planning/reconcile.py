@@ -16,7 +16,7 @@ from orchestrator.planning.observed import Index, by_host, release_number
 from orchestrator.planning.reach import Reach, reach
 from orchestrator.planning.retention import Retention, retention
 from orchestrator.planning.slots import Rules, decide
-from orchestrator.planning.types import Action, Change, Desired, Observed, Plan, Reason
+from orchestrator.planning.types import Action, Artifact, Change, Desired, Observed, Plan, Reason
 from orchestrator.protocol.messages import ReleasedInstance, ReleaseRecord
 
 
@@ -161,6 +161,12 @@ def _ships(index: Index, changes: Sequence[Change]) -> Iterator[tuple[str, str]]
                 yield (change.host, image)
 
 
+def _builds(desired: Desired, changes: Sequence[Change]) -> Iterator[Artifact]:
+    """Yield what has no id yet and is started: an image that only others stand on may never be needed."""
+    started = {change.desired.image for change in changes if change.desired is not None}
+    yield from (artifact for artifact in desired.artifacts if not artifact.id and artifact.name in started)
+
+
 def _plan(
     desired: Desired,
     index: Index,
@@ -178,7 +184,7 @@ def _plan(
         reason=reason,
         desired=desired,
         changes=tuple(sorted(changes, key=sort_key)),
-        builds=tuple(artifact for artifact in desired.artifacts if not artifact.id),
+        builds=tuple(_builds(desired, changes)),
         epoch=index.epoch,
         states=tuple(sorted((host, index.up[host].state) for host in scope.hosts)),
         skipped=scope.skipped,
