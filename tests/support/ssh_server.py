@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import paramiko
+from paramiko.common import cMSG_CHANNEL_SUCCESS
 
 
 class _Policy(paramiko.ServerInterface):
@@ -38,8 +39,23 @@ class _Policy(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self._server.commands.append(command.decode())
-        threading.Thread(target=self._server.run, args=(channel, command.decode()), daemon=True).start()
+        channel.transport.accepted.append((channel, command.decode()))
         return True
+
+
+class _Transport(paramiko.Transport):
+    """Starts a command when the client has been told that it will run, as a real server does."""
+
+    def __init__(self, connection: socket.socket, server: SshServer) -> None:
+        super().__init__(connection)
+        self.accepted: list[tuple[paramiko.Channel, str]] = []
+        self._server = server
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)
+        if data.asbytes().startswith(cMSG_CHANNEL_SUCCESS):
+            while self.accepted:
+                threading.Thread(target=self._server.run, args=self.accepted.pop(), daemon=True).start()
 
 
 class SshServer:
@@ -117,7 +133,7 @@ class SshServer:
             if self.connections <= self.drop:
                 connection.close()
                 continue
-            transport = paramiko.Transport(connection)
+            transport = _Transport(connection, self)
             transport.add_server_key(self.host_key)
             self.transports.append(transport)
             # A client that does not trust us leaves in the middle of the handshake.
