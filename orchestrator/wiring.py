@@ -23,7 +23,7 @@ from orchestrator.images.store import Store
 from orchestrator.inputs import Loaded, read_files
 from orchestrator.planning import desired as wanted
 from orchestrator.planning.limit import Limit, limit
-from orchestrator.planning.observed import Index, observed, placement
+from orchestrator.planning.observed import Index, builds, observed, placement
 from orchestrator.planning.placement import place
 from orchestrator.planning.types import Artifact, Desired, Observed
 from orchestrator.ports import RequestFailed, Session
@@ -121,14 +121,8 @@ class Workbench:
 
         A host's word counts only where no other host and no record of our own contradicts it.
         """
-        claimed: dict[str, set[str]] = {}
-        for host in seen.hosts:
-            for image in host.report.images if host.report is not None else ():
-                if image.build:
-                    claimed.setdefault(image.build, set()).add(image.id)
-        agreed = {build: next(iter(ids)) for build, ids in claimed.items() if len(ids) == 1}
         own = {recipe.key: id_ for recipe in self.recipes if (id_ := self.store.image(recipe.key))}
-        return {**agreed, **own}
+        return {**builds(seen), **own}
 
     def artifacts(self, known: Mapping[str, str]) -> tuple[Artifact, ...]:
         """Return the spec's images, resolved as far as ``known`` goes."""
