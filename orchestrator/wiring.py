@@ -135,7 +135,13 @@ class Workbench:
             BuildFailed: An image did not build or could not be pulled.
             HostError: The builder cannot be used.
         """
-        builder = Builder(self._builder_session, self.store, project=self.loaded.name, listener=self.listener)
+        builder = Builder(
+            self._builder_session,
+            self.store,
+            project=self.loaded.name,
+            listener=self.listener,
+            on_built=self._layers.prefetch,
+        )
         return builder.build(self.recipes, known, wanted)
 
     def obtainable(self, image: str) -> bool:
@@ -159,7 +165,10 @@ class Workbench:
         except HostError as error:
             self.listener(Warned(f"the builder cannot be used: {error.message}", error.hint or ""))
         for host in self._holders.get(image, ()):
-            yield self.fleet.session(host)
+            try:
+                yield self.fleet.session(host)
+            except HostError as error:
+                self.listener(Warned(f"{host} cannot be asked for layers: {error.message}"))
 
     # --- planning's inputs -----------------------------------------------------------------------
 
@@ -184,6 +193,11 @@ class Workbench:
             return wanted.desired(loaded.spec.project, loaded.inventory, inputs)
         except SpecError as error:
             raise loaded.located(error) from error
+
+    @cached_property
+    def _layers(self) -> LayerSource:
+        """One for the whole run: what a build makes is compressed while others are still being built."""
+        return LayerSource(self.store, self._sessions_with)
 
     @cached_property
     def _files(self) -> Mapping[str, bytes]:
@@ -211,8 +225,7 @@ class Workbench:
 
     def world(self, epoch: int, timer: Callable[[], float]) -> World:
         """Return what execution works through, shipping under the lease of ``epoch``."""
-        source = LayerSource(self.store, self._sessions_with)
-        project = self.loaded.name
+        project, source = self.loaded.name, self._layers
 
         def put(session: Session, image: str, on_progress: Callable[[str, int, int], None]) -> int:
             return ship(session, source, image, project, epoch, on_progress=on_progress)
