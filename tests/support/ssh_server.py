@@ -101,12 +101,12 @@ class SshServer:
 
     def close(self) -> None:
         """Stop listening and drop every connection."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, EOFError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.disconnect()
         for outside in self._outside:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, EOFError):
                 outside.shutdown(socket.SHUT_RDWR)
             outside.close()
         for thread in self._threads:
@@ -169,29 +169,29 @@ class SshServer:
                         process.stdin.write(data)
 
             def complain() -> None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, EOFError):
                     while data := process.stderr.read(4096):
                         channel.sendall_stderr(data)
 
             helpers = [threading.Thread(target=target, daemon=True) for target in (feed, complain)]
             for helper in helpers:
                 helper.start()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, EOFError):
                 while data := process.stdout.read(65536):
                     channel.sendall(data)
             process.wait()
             helpers[1].join(5)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, EOFError):
                 channel.send_exit_status(process.returncode)
             channel.close()
             helpers[0].join(5)
 
 
 def _copy(receive: object, send: object, end: object) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, EOFError):
         while data := receive(65536):
             send(data)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, EOFError):
         # A close alone would not wake whoever reads from it.
         end.shutdown(socket.SHUT_RDWR)
     end.close()

@@ -230,6 +230,7 @@ def test_the_ssh_agent_signs(world: World, agent: Callable[[Path], str]) -> None
         connections = list(pool.map(lambda _: connector.connect(target), range(6)))
     for connection in connections:
         connection.close()
+    connector.close()
 
 
 def test_identities_only_keeps_other_keys_to_ourselves(world: World, agent: Callable[[Path], str]) -> None:
