@@ -6,7 +6,11 @@ and everything else has to import more.
 
 from __future__ import annotations
 
+import os
 import sys
+
+INTERRUPTED = 130
+"""``errors.Interrupted.exit_code``, without its import."""
 
 
 def main() -> None:
@@ -18,7 +22,13 @@ def main() -> None:
         return
     from orchestrator.cli.run import run  # noqa: PLC0415 - the fast path
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:
+        # Python would wait for threads that are still connecting to hosts; the user will not.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import getpass
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +26,7 @@ from orchestrator.options import Options
 from orchestrator.planning import destroy, prune, rollback, saved
 from orchestrator.planning.reconcile import reconcile
 from orchestrator.planning.types import Observed, Plan
+from orchestrator.protocol.records import dataclass
 from orchestrator.wiring import Workbench
 
 Confirm = Callable[[Plan], bool]
@@ -105,6 +105,8 @@ def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: I
             outcome = _carry_out(work, bench, confirm)
     except DeployError as failed:
         outcome = Outcome(ok=False, error=failed)
+    except KeyboardInterrupt:
+        outcome = Outcome(ok=False, error=Interrupted("interrupted; nothing was changed"))
     error = outcome.error
     sessions = bench.fleet.sessions if bench is not None else {}
     listener(
@@ -125,6 +127,16 @@ def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: I
 
 
 def _carry_out(work: Work, bench: Workbench, confirm: Confirm | None) -> Outcome:
+    with bench.interrupt.harmless():
+        made = _settle(work, bench, confirm)
+    if made is None:
+        return Outcome(ok=False, error=Interrupted("not confirmed; nothing was changed"))
+    world = bench.world(made.epoch + 1, time.monotonic)
+    return apply(made, world, author=author(), clock=time.time)
+
+
+def _settle(work: Work, bench: Workbench, confirm: Confirm | None) -> Plan | None:
+    """Return the plan to carry out, its images built, or ``None`` when the user does not want it."""
     seen = bench.observe()
     known = bench.known(seen)
     made = work.plan(bench, seen, known)
@@ -132,15 +144,12 @@ def _carry_out(work: Work, bench: Workbench, confirm: Confirm | None) -> Outcome
         refuse_if_stale(work.saved, made)
     bench.listener(Planned(made))
     if confirm is not None and not made.empty and not confirm(made):
-        return Outcome(ok=False, error=Interrupted("not confirmed; nothing was changed"))
+        return None
     lacking = _lacking(bench, made)
     if isinstance(work, Apply) and (lacking or made.builds):
-        known = bench.build({key: id_ for key, id_ in known.items() if id_ not in lacking})
+        known = bench.build({key: id_ for key, id_ in known.items() if id_ not in lacking}, made.starts)
         made = work.plan(bench, seen, known)
-    if bench.interrupt.stop:
-        raise Interrupted("interrupted; nothing was changed")
-    world = bench.world(made.epoch + 1, time.monotonic)
-    return apply(made, world, author=author(), clock=time.time)
+    return made
 
 
 def _lacking(bench: Workbench, made: Plan) -> set[str]:

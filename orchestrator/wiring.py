@@ -6,7 +6,7 @@ must not decide anything: what should happen is `planning`'s, when it happens is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Self
@@ -23,7 +23,7 @@ from orchestrator.images.store import Store
 from orchestrator.inputs import Loaded, read_files
 from orchestrator.planning import desired as wanted
 from orchestrator.planning.limit import Limit, limit
-from orchestrator.planning.observed import Index, observed, placement
+from orchestrator.planning.observed import Index, builds, observed, placement
 from orchestrator.planning.placement import place
 from orchestrator.planning.types import Artifact, Desired, Observed
 from orchestrator.ports import RequestFailed, Session
@@ -121,28 +121,28 @@ class Workbench:
 
         A host's word counts only where no other host and no record of our own contradicts it.
         """
-        claimed: dict[str, set[str]] = {}
-        for host in seen.hosts:
-            for image in host.report.images if host.report is not None else ():
-                if image.build:
-                    claimed.setdefault(image.build, set()).add(image.id)
-        agreed = {build: next(iter(ids)) for build, ids in claimed.items() if len(ids) == 1}
         own = {recipe.key: id_ for recipe in self.recipes if (id_ := self.store.image(recipe.key))}
-        return {**agreed, **own}
+        return {**builds(seen), **own}
 
     def artifacts(self, known: Mapping[str, str]) -> tuple[Artifact, ...]:
         """Return the spec's images, resolved as far as ``known`` goes."""
         return artifacts(self.recipes, known)
 
-    def build(self, known: Mapping[str, str]) -> dict[str, str]:
-        """Build and pull what ``known`` lacks; return an id for every image.
+    def build(self, known: Mapping[str, str], wanted: Collection[str] | None = None) -> dict[str, str]:
+        """Build and pull what ``known`` lacks of the images ``wanted`` (all); return their ids and ``known``.
 
         Raises:
             BuildFailed: An image did not build or could not be pulled.
             HostError: The builder cannot be used.
         """
-        builder = Builder(self._builder_session, self.store, project=self.loaded.name, listener=self.listener)
-        return builder.build(self.recipes, known)
+        builder = Builder(
+            self._builder_session,
+            self.store,
+            project=self.loaded.name,
+            listener=self.listener,
+            on_built=self._layers.prefetch,
+        )
+        return builder.build(self.recipes, known, wanted)
 
     def obtainable(self, image: str) -> bool:
         """Whether the layers of ``image`` are here or on a host that was observed."""
@@ -165,7 +165,10 @@ class Workbench:
         except HostError as error:
             self.listener(Warned(f"the builder cannot be used: {error.message}", error.hint or ""))
         for host in self._holders.get(image, ()):
-            yield self.fleet.session(host)
+            try:
+                yield self.fleet.session(host)
+            except HostError as error:
+                self.listener(Warned(f"{host} cannot be asked for layers: {error.message}"))
 
     # --- planning's inputs -----------------------------------------------------------------------
 
@@ -190,6 +193,11 @@ class Workbench:
             return wanted.desired(loaded.spec.project, loaded.inventory, inputs)
         except SpecError as error:
             raise loaded.located(error) from error
+
+    @cached_property
+    def _layers(self) -> LayerSource:
+        """One for the whole run: what a build makes is compressed while others are still being built."""
+        return LayerSource(self.store, self._sessions_with)
 
     @cached_property
     def _files(self) -> Mapping[str, bytes]:
@@ -217,8 +225,7 @@ class Workbench:
 
     def world(self, epoch: int, timer: Callable[[], float]) -> World:
         """Return what execution works through, shipping under the lease of ``epoch``."""
-        source = LayerSource(self.store, self._sessions_with)
-        project = self.loaded.name
+        project, source = self.loaded.name, self._layers
 
         def put(session: Session, image: str, on_progress: Callable[[str, int, int], None]) -> int:
             return ship(session, source, image, project, epoch, on_progress=on_progress)

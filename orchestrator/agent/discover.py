@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.protocol.messages import EngineInfo
@@ -18,8 +18,20 @@ from orchestrator.protocol.messages import EngineInfo
 SYSTEM_SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock")
 
 
+INSTALL = (
+    "run `ansible-playbook -i inventory.yaml playbooks/bootstrap.yaml --limit HOST`, "
+    "or install one by hand: `apt-get install docker.io`"
+)
+START = "start it, for example with `systemctl start docker`"
+ALLOW = "connect as root, set `ansible_become: true`, or put the user into the socket's group"
+
+
 class NoEngineError(Exception):
-    """There is no engine this process may use; the message says why."""
+    """There is no engine this process may use; the message says why, ``hint`` what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def candidates(environment: Mapping[str, str], uid: int) -> Tuple[str, ...]:
@@ -43,30 +55,32 @@ def find(sockets: Tuple[str, ...]) -> Engine:
         NoEngineError: None does.
     """
     reasons: List[str] = []
+    hint = INSTALL
     for path in sockets:
+        if not Path(path).exists():
+            continue
         problem = _problem(path)
-        if not problem:
+        if problem is None:
             return Engine(path)
-        if problem != "absent":
-            reasons.append(f"{path}: {problem}")
+        reasons.append(f"{path}: {problem[0]}")
+        hint = problem[1]
     if reasons:
-        raise NoEngineError(f"cannot use the container engine: {'; '.join(reasons)}")
-    raise NoEngineError(f"cannot find a container engine's socket; tried {', '.join(sockets)}")
+        raise NoEngineError(f"cannot use the container engine: {'; '.join(reasons)}", hint)
+    raise NoEngineError(f"cannot find a container engine's socket; tried {', '.join(sockets)}", hint)
 
 
-def _problem(path: str) -> str:
-    if not Path(path).exists():
-        return "absent"
+def _problem(path: str) -> Optional[Tuple[str, str]]:
+    """Return what is wrong with a socket that is there, and what to do about it; ``None``: nothing."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.settimeout(5)
             probe.connect(path)
         except PermissionError:
-            return "permission denied: use root, sudo -n, or put the user into the socket's group"
+            return ("permission denied", ALLOW)
         except OSError as error:
             refused = error.errno == errno.ECONNREFUSED
-            return "nobody listens: the engine is not running" if refused else str(error)
-    return ""
+            return ("nobody listens: the engine is not running" if refused else str(error), START)
+    return None
 
 
 def info(engine: Engine) -> EngineInfo:

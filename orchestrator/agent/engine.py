@@ -1,19 +1,28 @@
 """A client of the Docker Engine HTTP API over the engine's unix socket (Podman serves the same API).
 
-Owns connections, the negotiated API version, JSON, streamed bodies and errors. It must not know what
-is done with containers or images: paths and bodies are the caller's. Safe to use from many threads.
+Owns the paths' version prefix and query, JSON bodies and the reuse of connections. It must not know
+what is done with containers or images: paths and bodies are the caller's. Safe to use from many threads.
 """
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-import select
-import socket
 import threading
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 from urllib.parse import quote, urlencode
+
+from orchestrator.agent.unix_http import (
+    Body,
+    EngineError,
+    Response,
+    UnixConnection,
+    exchange,
+    loads,
+    refusal,
+)
+
+__all__ = ["Engine", "EngineError", "Response"]
 
 NEWEST_API = (1, 44)
 """The newest version of the API this client was written for; an engine may make us take less or more."""
@@ -24,127 +33,6 @@ DEFAULT_TIMEOUT = 120.0
 _IDLE_CONNECTIONS = 16
 
 Query = Optional[Mapping[str, Any]]
-Body = Union[bytes, Iterable[bytes], None]
-
-
-class EngineError(Exception):
-    """The engine refused a request or could not be asked.
-
-    Attributes:
-        status: HTTP status; 0 when there was no answer at all.
-        message: The engine's own words, or what went wrong with the connection.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-    @property
-    def not_found(self) -> bool:
-        """The engine has no such object."""
-        return self.status == 404
-
-    @property
-    def no_space(self) -> bool:
-        """The engine's disk is full; it says so in words only."""
-        return "no space left on device" in self.message.lower()
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection over a unix socket."""
-
-    def __init__(self, socket_path: str, timeout: Optional[float]) -> None:
-        super().__init__("localhost")
-        self._socket_path = socket_path
-        self._seconds = timeout
-
-    def connect(self) -> None:
-        """Connect to the socket.
-
-        Raises:
-            OSError: Nobody listens there, or we may not.
-        """
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(self._seconds)
-            sock.connect(self._socket_path)
-        except OSError:
-            sock.close()
-            raise
-        self.sock = sock
-
-    def set_timeout(self, seconds: Optional[float]) -> None:
-        """Fail any further send or receive that makes no progress for ``seconds``."""
-        self._seconds = seconds
-        if self.sock is not None:
-            self.sock.settimeout(seconds)
-
-    @property
-    def stale(self) -> bool:
-        """The other side has hung up (or spoken out of turn) while the connection was idle."""
-        if self.sock is None:
-            return True
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-        return bool(poll.poll(0))
-
-
-class Response:
-    """An answer that is read piece by piece."""
-
-    def __init__(self, raw: http.client.HTTPResponse, sock: socket.socket) -> None:
-        self._raw = raw
-        self._socket = sock
-        self.status = raw.status
-        self.headers = raw.headers
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes (all that is left when negative); empty at the end.
-
-        Raises:
-            EngineError: The connection broke, or was silent for too long.
-        """
-        with _connection_errors():
-            return self._raw.read() if size < 0 else self._raw.read(size)
-
-    def read_some(self, size: int = 65536) -> bytes:
-        """Return what has arrived, at most ``size`` bytes; blocks for the first; empty at the end."""
-        with _connection_errors():
-            return self._raw.read1(size)
-
-    def chunks(self, size: int = 65536) -> Iterator[bytes]:
-        """Yield the body in pieces of at most ``size`` bytes, as they arrive."""
-        while True:
-            piece = self.read_some(size)
-            if not piece:
-                return
-            yield piece
-
-    def lines(self) -> Iterator[bytes]:
-        """Yield the body's lines without their line feed, as they arrive."""
-        pending = b""
-        for piece in self.chunks():
-            *complete, pending = (pending + piece).split(b"\n")
-            yield from complete
-        if pending:
-            yield pending
-
-    def documents(self) -> Iterator[Any]:
-        """Yield the JSON documents of a body that has one a line (build, pull, load, events)."""
-        for line in self.lines():
-            if line.strip():
-                yield _loads(line)
-
-    @property
-    def finished(self) -> bool:
-        """The body has been read to its end."""
-        return self._raw.isclosed()
-
-    def abort(self) -> None:
-        """End the answer now, from any thread: whoever reads it sees its end or an error."""
-        with contextlib.suppress(OSError):  # it has ended by itself
-            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class Engine:
@@ -208,9 +96,9 @@ class Engine:
         connection = self._take(timeout)
         reusable = False
         try:
-            response = _exchange(connection, method, url, body, dict(headers or {}))
+            response = exchange(connection, method, url, body, dict(headers or {}))
             if response.status >= 400:
-                raise EngineError(response.status, _refusal(response))
+                raise EngineError(response.status, refusal(response))
             yield response
             reusable = response.finished
         finally:
@@ -241,8 +129,8 @@ class Engine:
         if self._version is None:
             connection = self._take(None)
             try:
-                response = _exchange(connection, "GET", "/version", None, {})
-                answer = _loads(response.read())
+                response = exchange(connection, "GET", "/version", None, {})
+                answer = loads(response.read())
             except BaseException:
                 connection.close()
                 raise
@@ -277,7 +165,7 @@ class Engine:
         headers = {"Content-Type": "application/json"}
         with self.stream(method, path, query, payload, headers, timeout=timeout) as response:
             text = response.read()
-        return _loads(text) if text.strip() else None
+        return loads(text) if text.strip() else None
 
     def _take(self, timeout: Optional[float]) -> UnixConnection:
         seconds = (self.timeout if timeout is None else timeout) or None
@@ -298,50 +186,6 @@ class Engine:
                 self._idle.append(connection)
                 return
         connection.close()
-
-
-@contextlib.contextmanager
-def _connection_errors() -> Iterator[None]:
-    try:
-        yield
-    except socket.timeout as error:
-        raise EngineError(0, "the engine did not answer in time") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise EngineError(0, f"cannot talk to the engine: {error or type(error).__name__}") from error
-
-
-def _exchange(
-    connection: UnixConnection, method: str, url: str, body: Body, headers: Dict[str, str]
-) -> Response:
-    """Send a request and return its answer, also when the engine answers before it has read everything."""
-    with _connection_errors():
-        if connection.sock is None:
-            connection.connect()
-        chunked = body is not None and not isinstance(body, bytes)
-        if chunked:
-            headers["Transfer-Encoding"] = "chunked"
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            # A refusal may come, and the engine hang up, while we still send: the answer says why.
-            connection.request(method, url, body=body, headers=headers, encode_chunked=chunked)
-        sock = connection.sock
-        return Response(connection.getresponse(), sock)
-
-
-def _refusal(response: Response) -> str:
-    text = response.read(65536).decode("utf-8", "replace").strip()
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return text or f"status {response.status}"
-    message = document.get("message") or document.get("cause") if isinstance(document, dict) else ""
-    return str(message or text)
-
-
-def _loads(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise EngineError(0, "the engine answered something that is not JSON") from error
 
 
 def _version(text: str) -> tuple[int, ...]:

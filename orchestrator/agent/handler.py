@@ -72,6 +72,7 @@ class Context:
         channel: Channel,
         engine: Optional[Engine] = None,
         engine_error: str = "",
+        engine_hint: str = "",
         cancelled: Optional[threading.Event] = None,
     ) -> None:
         self.paths = paths
@@ -79,6 +80,7 @@ class Context:
         self._channel = channel
         self._engine = engine
         self._engine_error = engine_error
+        self._engine_hint = engine_hint
 
     @property
     def engine(self) -> Engine:
@@ -88,7 +90,8 @@ class Context:
             Refusal: ``no-engine``: there is none, or we may not use it.
         """
         if self._engine is None:
-            raise Refusal("no-engine", self._engine_error or "cannot find a container engine on this host")
+            message = self._engine_error or "cannot find a container engine on this host"
+            raise Refusal("no-engine", message, hint=self._engine_hint)
         return self._engine
 
     def progress(self, payload: Any) -> None:

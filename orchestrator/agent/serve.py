@@ -84,6 +84,7 @@ class Session:
         self._handlers: Dict[str, Handler] = handlers.table(self._leases)
         self._engine: Optional[Engine] = None
         self._engine_error = ""
+        self._engine_hint = ""
         self._engine_info = self._find_engine(engine_socket)
 
     def run(self) -> None:
@@ -126,6 +127,7 @@ class Session:
             channel=channel,
             engine=self._engine,
             engine_error=self._engine_error,
+            engine_hint=self._engine_hint,
             cancelled=channel.cancelled,
         )
         result = handler(params, context)
@@ -138,7 +140,10 @@ class Session:
         try:
             engine = discover.find(sockets)
             info = discover.info(engine)
-        except (discover.NoEngineError, EngineError) as error:
+        except discover.NoEngineError as error:
+            self._engine_error, self._engine_hint = str(error), error.hint
+            return None
+        except EngineError as error:
             self._engine_error = str(error)
             return None
         self._engine = engine

@@ -97,7 +97,7 @@ def graph(
     specs: Specs = None,
     *,
     inventory: Inventory = None,
-    form: Annotated[str, typer.Option("--format", help="text, dot or mermaid.")] = "text",
+    form: Annotated[str, typer.Option("--format", metavar="FORM", help="text, dot or mermaid.")] = "text",
     as_json: Json = False,
 ) -> None:
     """Show what stands on what: images on images, services on images and on services.

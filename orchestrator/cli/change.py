@@ -210,7 +210,10 @@ def _ask(_made: Plan, *, as_json: bool) -> bool:
             "cannot ask for confirmation without a terminal",
             hint="add --yes, or save a plan with `deploy plan --out plan.json` and apply that",
         )
-    return typer.confirm("Apply?", default=False)
+    try:
+        return typer.confirm("Apply?", default=False)
+    except typer.Abort:  # Ctrl-C or the end of the input: an answer as well
+        return False
 
 
 def _read_plan(path: Path) -> dict[str, object]:

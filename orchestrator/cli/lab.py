@@ -23,7 +23,7 @@ DEFAULT_ROOT = Path(".lab")
 @app.command()
 def up(
     *,
-    hosts: Annotated[int, typer.Option("--hosts", min=1, max=200, help="How many hosts.")] = 3,
+    hosts: Annotated[int, typer.Option("--hosts", metavar="N", min=1, max=200, help="How many hosts.")] = 3,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Start a lab: hosts with an SSH server and an engine each, and an engine that builds.

@@ -87,8 +87,12 @@ def logs(
     inventory: Inventory = None,
     limit: Limit = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until interrupted.")] = False,
-    tail: Annotated[int, typer.Option("-n", "--tail", min=0, help="Lines of each instance.")] = 100,
-    since: Annotated[str, typer.Option("--since", help="Only after this: 10m, or a time.")] = "",
+    tail: Annotated[
+        int, typer.Option("-n", "--tail", metavar="N", min=0, help="Lines of each instance.")
+    ] = 100,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="Only after this: 10m, or a time.")
+    ] = "",
 ) -> None:
     """Show the output of a service's instances on all hosts.
 
@@ -106,7 +110,7 @@ def logs(
 
 def execute(
     service: Annotated[str, typer.Argument(help="Service, or one instance: service[slot].")],
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="Command and arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD", help="Command and arguments.")],
     *,
     files: Files = None,
     inventory: Inventory = None,

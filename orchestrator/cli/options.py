@@ -18,7 +18,7 @@ DEFAULT_SPEC = Path("spec.yaml")
 
 Specs = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[SPEC]...", help="Spec files, merged left to right. Default: spec.yaml."),
+    typer.Argument(metavar="SPEC", help="Spec files, merged left to right. Default: spec.yaml."),
 ]
 Files = Annotated[
     list[Path] | None,

@@ -55,7 +55,10 @@ def _usage(error: Exception) -> int | None:
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Turn the first SIGINT or SIGTERM into a request to stop, the second into stopping at once."""
+    """Turn the first SIGINT or SIGTERM into a request to stop, the second into stopping at once.
+
+    While nothing can have been changed yet, the first ends the run at once.
+    """
     interrupt = Interrupt()
 
     def handle(_number: int, _frame: FrameType | None) -> None:

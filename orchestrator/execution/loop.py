@@ -66,10 +66,17 @@ class Interrupt:
     def __init__(self) -> None:
         self._presses = 0
         self._loop: Loop | None = None
+        self._harmless = False
 
     def press(self) -> None:
-        """Count one Ctrl-C. Safe in a signal handler: takes no lock."""
+        """Count one Ctrl-C. Safe in a signal handler: takes no lock.
+
+        Raises:
+            KeyboardInterrupt: Within :meth:`harmless`.
+        """
         self._presses += 1
+        if self._harmless:
+            raise KeyboardInterrupt
         loop = self._loop
         if loop is not None:
             loop.post(_wake)
@@ -83,6 +90,23 @@ class Interrupt:
     def abort(self) -> bool:
         """True from the second press on: leave everything as it is."""
         return self._presses > 1
+
+    @contextmanager
+    def harmless(self) -> Iterator[None]:
+        """Let the first press end the block, whatever it waits for: nothing in it changes a host.
+
+        For the main thread, where signal handlers run.
+
+        Raises:
+            KeyboardInterrupt: By any press within the block, or by one that came before.
+        """
+        self._harmless = True
+        try:
+            if self.stop:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._harmless = False
 
     @contextmanager
     def waking(self, loop: Loop) -> Iterator[None]:

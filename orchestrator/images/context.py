@@ -14,12 +14,12 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import RequestError
 from orchestrator.images.filedigests import FileDigests
 from orchestrator.images.ignore import BadPatternError, Ignore, parse
+from orchestrator.protocol.records import dataclass
 
 IGNORE_FILE = ".dockerignore"
 PIECE = 1 << 18
@@ -62,9 +62,8 @@ class Context:
         for entry in self.entries:
             if entry.path in self.ignored:
                 continue
-            fields = (entry.kind, f"{entry.mode:o}", entry.path, entry.digest, entry.target)
-            for field in fields:
-                running.update(os.fsencode(field) + b"\0")
+            fields = (entry.kind, f"{entry.mode:o}", entry.path, entry.digest, entry.target, "")
+            running.update(os.fsencode("\0".join(fields)))
         return running.hexdigest()
 
     @property
@@ -162,7 +161,7 @@ class _Walk:
         if stat.S_ISLNK(info.st_mode):
             self.entries.append(Entry(path, "link", 0o777, target=os.readlink(child.path)))  # noqa: PTH115 - keeps bytes
         elif stat.S_ISREG(info.st_mode):
-            digest = self._digests.of(Path(child.path), path, info)
+            digest = self._digests.of(child.path, path, info)
             self.entries.append(Entry(path, "file", mode, info.st_size, digest))
         else:
             raise RequestError(

@@ -7,13 +7,12 @@ Dockerfile to an image of the spec), and resolving them to artifacts. It must no
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import networkx as nx
 
 from orchestrator.errors import RequestError
 from orchestrator.images.context import Context, scan
@@ -21,6 +20,7 @@ from orchestrator.images.digest import BuildInputs
 from orchestrator.images.dockerfile import Dockerfile, parse
 from orchestrator.images.filedigests import FileDigests
 from orchestrator.planning.types import Artifact
+from orchestrator.protocol.records import dataclass
 from orchestrator.spec.model import Build, Image
 
 _SCANNERS = 4
@@ -104,17 +104,26 @@ def order(parents: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     Raises:
         RequestError: There is a circle; the message names its path.
     """
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(sorted(parents))
-    graph.add_edges_from((parent, name) for name in sorted(parents) for parent in parents[name])
+    # The standard library's sorter: networkx costs 0.1 s to import, which every run would pay.
+    sorter = TopologicalSorter(parents)
     try:
-        return tuple(nx.lexicographical_topological_sort(graph))
-    except nx.NetworkXUnfeasible:
-        circle = [edge[0] for edge in nx.find_cycle(graph)]
+        sorter.prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1][:-1]
+        first = circle.index(min(circle))
+        circle = [*circle[first:], *circle[: first + 1]]
         raise RequestError(
-            "images stand on each other in a circle: " + " -> ".join([*circle, circle[0]]),
+            "images stand on each other in a circle: " + " -> ".join(circle),
             hint="look at build.from and at the FROM lines of their Dockerfiles",
         ) from None
+    found: list[str] = []
+    ready: list[str] = []
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(ready, name)
+        found.append(heapq.heappop(ready))
+        sorter.done(found[-1])
+    return tuple(found)
 
 
 def _source(name: str, build: Build, directory: Path, cache: Path | None) -> Source:

@@ -34,7 +34,7 @@ class FileDigests:
         self._seen: dict[str, list[Any]] = {}
         self._changed = False
 
-    def of(self, file: Path, name: str, info: os.stat_result) -> str:
+    def of(self, file: str, name: str, info: os.stat_result) -> str:
         """Return the digest of ``file``, which ``info`` describes and ``name`` remembers.
 
         Raises:
@@ -46,7 +46,7 @@ class FileDigests:
             self._seen[name] = entry
             return entry[4]
         now = time.time_ns()
-        with file.open("rb", buffering=0) as opened:
+        with Path(file).open("rb", buffering=0) as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         self._changed = True
         if max(info.st_mtime_ns, info.st_ctime_ns) < now - _STILL:

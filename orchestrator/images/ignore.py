@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from orchestrator.protocol.records import dataclass
 
 _MAGIC = frozenset("*?[\\")
 

@@ -11,12 +11,13 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from orchestrator.errors import HostError, ProtocolViolation
 from orchestrator.planning.types import Observed, ObservedHost, Running
 from orchestrator.protocol.messages import ContainerReport, HostReport, ReleasedInstance, ReleaseRecord
+from orchestrator.protocol.records import dataclass
 
 ACTIVE = frozenset({"running", "paused", "restarting"})
 """States in which a container holds its ports and may serve."""
@@ -271,3 +272,20 @@ def placement(index: Index) -> dict[Slot, str]:
     for instance in index.current.instances if index.current else ():
         found[instance.service, instance.slot] = instance.host
     return found
+
+
+def builds(observed: Observed) -> dict[str, str]:
+    """Return the image id of each build that the hosts agree on.
+
+    Two builders may make two ids of equal inputs, and an image built elsewhere on top of ours inherits its
+    label: where hosts know several, the one that the release in force was made from is meant.
+    """
+    index = Index(observed)
+    claimed: defaultdict[str, set[str]] = defaultdict(set)
+    for report in index.up.values():
+        for image in report.images:
+            if image.build:
+                claimed[image.build].add(image.id)
+    in_force = {image for _, image in index.current.images} if index.current else set()
+    chosen = {build: ids if len(ids) == 1 else ids & in_force for build, ids in claimed.items()}
+    return {build: next(iter(ids)) for build, ids in chosen.items() if len(ids) == 1}

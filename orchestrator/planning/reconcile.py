@@ -8,7 +8,7 @@ not know how anything is carried out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.planning.clashes import clashes
 from orchestrator.planning.limit import EVERYTHING, Limit
@@ -16,8 +16,9 @@ from orchestrator.planning.observed import Index, by_host, release_number
 from orchestrator.planning.reach import Reach, reach
 from orchestrator.planning.retention import Retention, retention
 from orchestrator.planning.slots import Rules, decide
-from orchestrator.planning.types import Action, Change, Desired, Observed, Plan, Reason
+from orchestrator.planning.types import Action, Artifact, Change, Desired, Observed, Plan, Reason
 from orchestrator.protocol.messages import ReleasedInstance, ReleaseRecord
+from orchestrator.protocol.records import dataclass
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,12 @@ def _ships(index: Index, changes: Sequence[Change]) -> Iterator[tuple[str, str]]
                 yield (change.host, image)
 
 
+def _builds(desired: Desired, changes: Sequence[Change]) -> Iterator[Artifact]:
+    """Yield what has no id yet and is started: an image that only others stand on may never be needed."""
+    started = {change.desired.image for change in changes if change.desired is not None}
+    yield from (artifact for artifact in desired.artifacts if not artifact.id and artifact.name in started)
+
+
 def _plan(
     desired: Desired,
     index: Index,
@@ -178,7 +185,7 @@ def _plan(
         reason=reason,
         desired=desired,
         changes=tuple(sorted(changes, key=sort_key)),
-        builds=tuple(artifact for artifact in desired.artifacts if not artifact.id),
+        builds=tuple(_builds(desired, changes)),
         epoch=index.epoch,
         states=tuple(sorted((host, index.up[host].state) for host in scope.hosts)),
         skipped=scope.skipped,

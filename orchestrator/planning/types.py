@@ -7,7 +7,7 @@ beyond lookups, and must not know how any of it is computed or carried out.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.protocol.instance import InstanceConfig
 from orchestrator.protocol.messages import (
@@ -289,7 +289,7 @@ class Plan:
     changes: tuple[Change, ...]
     """Sorted by (service, slot, host, action)."""
     builds: tuple[Artifact, ...] = ()
-    """Artifacts whose id is not known yet: they will be built or pulled first."""
+    """Artifacts to start whose id is not known yet: they will be built or pulled first."""
     epoch: int = 0
     """Highest epoch any host reported; the apply takes the next one."""
     states: tuple[tuple[str, str], ...] = ()
@@ -324,6 +324,13 @@ class Plan:
         """True when there is nothing to do."""
         return all(change.action is Action.KEEP for change in self.changes) and not (
             self.forgets or self.images or self.volumes or self.unrecorded
+        )
+
+    @property
+    def starts(self) -> frozenset[str]:
+        """Names of the images that something is started from."""
+        return frozenset(
+            c.desired.image for c in self.changes if c.desired is not None and c.action is not Action.KEEP
         )
 
     @property

@@ -26,7 +26,7 @@ method                  parameters                 result              changes s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Dict, Optional, Tuple
 
 from orchestrator.protocol.instance import InstanceConfig
@@ -374,6 +374,8 @@ class FindImage:
     """Ask for the image of a build digest, if this engine has it."""
 
     build: str
+    tag: str = ""
+    """A name the image is to have as well, as ``Build.tag``: another project may have built it."""
 
 
 @dataclass(frozen=True)

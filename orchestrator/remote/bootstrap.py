@@ -17,11 +17,11 @@ import shlex
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import HostError, HostNotReady, HostUnreachable
 from orchestrator.protocol.frames import PREFACE
+from orchestrator.protocol.records import dataclass
 from orchestrator.remote.bundle import Bundle
 from orchestrator.remote.session import AgentSession
 from orchestrator.remote.transport import Tail, Transport
@@ -176,7 +176,10 @@ def _ship(transport: Transport, bundle: Bundle) -> int:
     return len(message)
 
 
-_PYTHON_HINT = "install python3 (3.9 or later) on {host}, for example with `apt-get install python3`"
+_PYTHON_HINT = (
+    "run `ansible-playbook -i inventory.yaml playbooks/bootstrap.yaml --limit {host}`, "
+    "or install python3 (3.9 or later) by hand: `apt-get install python3`"
+)
 EXPLANATIONS = {
     "no-python": ("cannot start the agent: there is no python3", _PYTHON_HINT),
     "old-python": ("cannot start the agent: its python3 is older than 3.9", _PYTHON_HINT),

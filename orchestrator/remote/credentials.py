@@ -45,7 +45,7 @@ class KeyRing:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._files: dict[Path, Any] = {}
-        self._agents: dict[str, list[Any]] = {}
+        self._agents: dict[str, _Agent | None] = {}
 
     def keys(self, target: Target) -> Keys:
         """Return the keys for ``target``: named files first, then the agent's, then default files."""
@@ -64,6 +64,14 @@ class KeyRing:
                     seen.add(blob)
                     keys.usable.append(credential)
             return keys
+
+    def close(self) -> None:
+        """End the connections to ssh-agents."""
+        with self._lock:
+            agents, self._agents = list(self._agents.values()), {}
+        for agent in agents:
+            if agent is not None:
+                agent.close()
 
     def _file_keys(self, target: Target, agent: list[Credential], keys: Keys) -> Iterator[Credential]:
         held = {credential.key.asbytes() for credential in agent}
@@ -105,7 +113,8 @@ class KeyRing:
             return
         if path not in self._agents:
             self._agents[path] = _ask_agent(path)
-        for key in self._agents[path]:
+        agent = self._agents[path]
+        for key in agent.get_keys() if agent is not None else ():
             yield Credential(f"ssh-agent: {key.comment or fingerprint(key.asbytes())}", key)
 
 
@@ -126,17 +135,21 @@ class _Agent(_AgentSSH):  # type: ignore[misc]  # paramiko is loaded dynamically
             connection.close()
             raise
 
+    def close(self) -> None:
+        """End the connection to the agent."""
+        self._close()
+
     def _send_message(self, msg: Any) -> Any:
         with self._turn:
             return super()._send_message(msg)
 
 
-def _ask_agent(path: str) -> list[Any]:
-    """Return the keys of the agent behind a socket; none when nobody answers there."""
+def _ask_agent(path: str) -> _Agent | None:
+    """Return the agent behind a socket, or ``None`` when nobody answers there."""
     try:
-        return list(_Agent(path).get_keys())
+        return _Agent(path)
     except (OSError, paramiko.SSHException):
-        return []
+        return None
 
 
 def _public_keys(paths: tuple[Path, ...]) -> set[bytes]:

@@ -136,6 +136,12 @@ class SshFleet:
                 raise
             # A host that cannot be resolved is that host's failure: the others go on.
             raise HostUnreachable(name, error.message, hint=error.hint, context=error.context) from error
+        with self._lock:
+            late = self._closed
+        if late:
+            started.session.close()
+            self.close()  # the connection came after the others were closed
+            raise HostUnreachable(name, "the run is over")
         if earlier is not None:
             started.session.carry_over(earlier)
         self._on_event(HostConnected(name, time.monotonic() - begun, started.shipped))

@@ -188,7 +188,8 @@ class Connector:
         )
 
     def close(self) -> None:
-        """End the connections to jump hosts."""
+        """End the connections to jump hosts and ssh-agents."""
+        self._keys.close()
         with self._lock:
             jumps, self._jumps = list(self._jumps.values()), {}
         for jump in jumps:

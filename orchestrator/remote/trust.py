@@ -5,6 +5,8 @@ Owns the comparison of a host's key with those on record. It must not know conne
 
 from __future__ import annotations
 
+import shlex
+
 from orchestrator.errors import HostKeyError
 from orchestrator.remote.known_hosts import SSH_PORT, KnownHosts, KnownKey, fingerprint
 from orchestrator.remote.ssh_config import Target
@@ -83,9 +85,8 @@ def _address(target: Target) -> str:
 
 
 def _scan(target: Target) -> str:
+    """Return the command that puts the host's key on record; behind a jump host it runs there."""
+    through = f"ssh {shlex.quote(target.jump.name)} " if target.jump else ""
     port = "" if target.port == SSH_PORT else f"-p {target.port} "
-    return (
-        f"ssh-keyscan {port}{target.address} >> {target.known_hosts[0]}"
-        if target.known_hosts
-        else "ssh-keyscan"
-    )
+    file = str(target.known_hosts[0]) if target.known_hosts else "known_hosts"
+    return f"{through}ssh-keyscan {port}{shlex.quote(target.address)} >> {shlex.quote(file)}"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from orchestrator.errors import InventoryError, Problem
+from orchestrator.protocol.records import dataclass
 from orchestrator.spec.location import Location
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+
+from orchestrator.protocol.records import dataclass
 
 HONOURED = {
     name.lower(): name

@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from support.agent_world import PROJECT, AgentWorld
+from support.agent_world import PROJECT, SLEEP, AgentWorld
 from support.engine_suite import EngineSuite
 
 from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.fingerprint import fingerprint
+from orchestrator.protocol.instance import Healthcheck, SecretRef
 
 pytestmark = pytest.mark.lab
 
@@ -132,6 +133,19 @@ class TestRealEngine(EngineSuite):
         assert report.state == "running"
         assert report.intact
         assert fingerprint(world.inspect(container)) == before
+
+    def test_a_secret_belongs_to_the_user_who_reads_it(self, world):
+        """Owner and mode are the container's own; nobody else inside can read it."""
+        keyed, secrets = world.secret(b"correct horse battery")
+        refs = (SecretRef("DB", "/run/secrets/DB", keyed, mode=0o400, uid=1000, gid=1000),)
+        read = ("/bin/busybox", "cat", "/run/secrets/DB")
+        for slot, (user, expected) in enumerate({"1000:1000": "", "1001:1001": "unhealthy"}.items(), 1):
+            check = Healthcheck(type="command", command=read, interval=0.05, deadline=1.0)
+            config = world.config(
+                command=SLEEP, healthcheck=check, user=user, cap_drop=("ALL",), secrets=refs
+            )
+            (outcome,) = world.perform(world.start_operation(config, slot=slot), secrets=secrets)
+            assert (outcome.failure.code if outcome.failure else "") == expected
 
     def test_a_change_behind_our_back_is_drift(self, world):
         """Limits changed by hand show, though nothing was restarted."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,10 +80,10 @@ class World:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
-    def build(self) -> dict[str, str]:
+    def build(self, project: str = "shop") -> dict[str, str]:
         """Build what is not known and return image ids by name."""
         found = recipes(self.images, self.folder, self.store.contexts)
-        builder = Builder(lambda: self.builder, self.store, project="shop", listener=self.events.append)
+        builder = Builder(lambda: self.builder, self.store, project=project, listener=self.events.append)
         ids = builder.build(found, self.store.known())
         return {recipe.name: ids[recipe.key] for recipe in found}
 
@@ -199,6 +201,38 @@ def test_the_engines_export_gives_the_same_layers(world: World, monkeypatch: pyt
     assert world.inspect(world.target, images["app"])["Id"] == images["app"]
 
 
+def test_a_host_whose_files_cannot_be_read_still_takes_parts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is asked for its images instead: an agent without root, say."""
+    world.ship(world.build()["app"])
+    world.write("app/page", os.urandom(10_000))
+    changed = world.build()["app"]
+    monkeypatch.setattr(ImageStore, "readable", False)
+    assert world.ship(changed) < 12_500
+    assert world.inspect(world.target, changed)["Id"] == changed
+
+
+@pytest.mark.skipif(not BUSYBOX.exists(), reason="busybox-static is not installed")
+def test_an_interrupt_ends_a_step_that_says_nothing(world: World) -> None:
+    """The engine stops it too: nothing goes on behind the user's back."""
+    shutil.copy(BUSYBOX, world.folder / "base" / "sleep")
+    world.write("base/Dockerfile", 'FROM scratch\nCOPY sleep /sleep\nRUN ["/sleep", "600"]\n')
+
+    def listen(event: Any) -> None:
+        if isinstance(event, BuildOutput) and "Running in" in event.line:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    found = recipes(world.images, world.folder)
+    builder = Builder(lambda: world.builder, world.store, project="shop", listener=listen)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        builder.build(found, {})
+    assert time.monotonic() - begun < 30
+    assert world.builder._engine is not None
+    assert not any(item["State"] == "running" for item in world.builder._engine.get("/containers/json"))
+
+
 def test_a_failed_build_shows_the_builders_words_and_the_line(world: World) -> None:
     """And names the image."""
     world.write("app/Dockerfile", "FROM base\n\n# a comment\nCOPY missing /page\n")
@@ -242,6 +276,16 @@ def test_buildkit_builds_what_only_it_understands(world: World) -> None:
     assert any("echo built" in event.line for event in world.events if isinstance(event, BuildOutput))
     world.ship(images["app"])
     assert world.inspect(world.target, images["app"])["Id"] == images["app"]
+
+
+def test_a_parent_that_another_project_has_built_is_used(world: World) -> None:
+    """The same inputs are the same image; its children find it by the name of their own project."""
+    images = world.build()
+    world.events.clear()
+    world.store = Store(world.folder / "another cache")
+    world.write("app/page", "of another project")
+    assert world.build("blog")["base"] == images["base"]
+    assert {event.image for event in world.events if isinstance(event, BuildOutput)} == {"app"}
 
 
 def test_a_parent_that_lost_its_name_is_built_again(world: World) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -16,6 +17,8 @@ import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +36,8 @@ wait
 HEALTHCHECK = {"http": "/", "port": 8080, "interval": "50ms", "timeout": "1s", "deadline": "5s"}
 NOWHERE = "unix:///nonexistent/docker.sock"
 """For ``DOCKER_HOST``: this machine has no engine."""
+ROUND_TRIPS = 5
+"""Of each host, at most, in every run that ends well."""
 _PREFIX = 'FROM busybox:static\nCOPY --chmod=0755 start /bin/start\nCMD ["/bin/start"]\n'
 
 
@@ -79,6 +84,11 @@ class Run:
         return [line["image"] for line in self.named("build_started")]
 
     @property
+    def shipped(self) -> int:
+        """Bytes of images that were sent to hosts."""
+        return sum(line["bytes_sent"] for line in self.named("step_finished"))
+
+    @property
     def document(self) -> Any:
         """The one JSON document of a command that has no events."""
         return json.loads(self.stdout)
@@ -113,9 +123,10 @@ class Container:
         return str(self.inspected["State"]["Status"])
 
     @property
-    def started_at(self) -> str:
-        """Time of the last start; comparable as text on one machine."""
-        return str(self.inspected["State"]["StartedAt"])
+    def started(self) -> float:
+        """When it was started last, in seconds since the epoch."""
+        text = re.sub(r"(\.\d{6})\d*Z", r"\1+00:00", self.inspected["State"]["StartedAt"])
+        return datetime.fromisoformat(text).timestamp()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -171,6 +182,15 @@ class Project:
         made.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(text)
         return made
+
+    @cached_property
+    def salt(self) -> str:
+        """A word that no other run has had."""
+        return secrets.token_hex(8)
+
+    def make_unique(self) -> None:
+        """Have images that no engine has seen, whatever ran before."""
+        self.file("images/base/start", f"{START}# {self.salt}\n")
 
     def image(self, name: str, page: str, *, start: str = "") -> None:
         """Write the folder of an image on top of ``base`` with its page, and a start of its own if given."""
@@ -244,6 +264,9 @@ class Project:
         done = self.run(*arguments, "--yes", "--json", **environ)
         assert done.code == code, done.stdout[-6000:] + done.stderr
         assert done.finished["exit_code"] == code
+        if code == 0:
+            trips = {**done.finished["round_trips"], "localhost": 0}
+            assert max(trips.values()) <= ROUND_TRIPS, trips
         return done
 
     def look(self, *arguments: str) -> Any:
@@ -282,13 +305,13 @@ class Project:
         one = self.containers()[instance]
         return f"http://{self.lab.host(one.host).address}:{one.port}/"
 
-    def page(self, instance: str = "web[1]") -> str:
+    def page(self, instance: str = "web[1]", path: str = "") -> str:
         """What a running instance serves."""
-        return fetch(self.url(instance))
+        return fetch(self.url(instance) + path)
 
     def remove(self) -> None:
         """Remove all of the project from the hosts, whatever state it is in."""
-        for host in self.hosts:
+        for host in self.lab.hosts:
             script = (
                 f"docker ps -aq --filter label=deploy.project={self.name} | xargs -r docker rm -fv;"
                 f"docker network rm {self.name};"

@@ -57,7 +57,8 @@ class ScriptedHost:
             raise BrokenPipeError("closed")
         for event in self.agent.receive_data(data):
             self.seen.append(event)
-            self.say(*self._script(event))
+            for answer in self._script(event):
+                self.say(answer)
 
     def recv(self, _limit: int, _timeout: float) -> bytes:
         """Return what the agent sent next."""

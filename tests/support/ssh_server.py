@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import paramiko
+from paramiko.common import cMSG_CHANNEL_SUCCESS
 
 
 class _Policy(paramiko.ServerInterface):
@@ -38,8 +39,23 @@ class _Policy(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self._server.commands.append(command.decode())
-        threading.Thread(target=self._server.run, args=(channel, command.decode()), daemon=True).start()
+        channel.transport.accepted.append((channel, command.decode()))
         return True
+
+
+class _Transport(paramiko.Transport):
+    """Starts a command when the client has been told that it will run, as a real server does."""
+
+    def __init__(self, connection: socket.socket, server: SshServer) -> None:
+        super().__init__(connection)
+        self.accepted: list[tuple[paramiko.Channel, str]] = []
+        self._server = server
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)
+        if data.asbytes().startswith(cMSG_CHANNEL_SUCCESS):
+            while self.accepted:
+                threading.Thread(target=self._server.run, args=self.accepted.pop(), daemon=True).start()
 
 
 class SshServer:
@@ -85,12 +101,12 @@ class SshServer:
 
     def close(self) -> None:
         """Stop listening and drop every connection."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, EOFError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.disconnect()
         for outside in self._outside:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, EOFError):
                 outside.shutdown(socket.SHUT_RDWR)
             outside.close()
         for thread in self._threads:
@@ -117,7 +133,7 @@ class SshServer:
             if self.connections <= self.drop:
                 connection.close()
                 continue
-            transport = paramiko.Transport(connection)
+            transport = _Transport(connection, self)
             transport.add_server_key(self.host_key)
             self.transports.append(transport)
             # A client that does not trust us leaves in the middle of the handshake.
@@ -153,29 +169,29 @@ class SshServer:
                         process.stdin.write(data)
 
             def complain() -> None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, EOFError):
                     while data := process.stderr.read(4096):
                         channel.sendall_stderr(data)
 
             helpers = [threading.Thread(target=target, daemon=True) for target in (feed, complain)]
             for helper in helpers:
                 helper.start()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, EOFError):
                 while data := process.stdout.read(65536):
                     channel.sendall(data)
             process.wait()
             helpers[1].join(5)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, EOFError):
                 channel.send_exit_status(process.returncode)
             channel.close()
             helpers[0].join(5)
 
 
 def _copy(receive: object, send: object, end: object) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, EOFError):
         while data := receive(65536):
             send(data)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, EOFError):
         # A close alone would not wake whoever reads from it.
         end.shutdown(socket.SHUT_RDWR)
     end.close()

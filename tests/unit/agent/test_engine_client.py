@@ -205,14 +205,16 @@ def test_where_an_engine_is_looked_for():
 
 
 def test_why_there_is_no_engine(tmp_path):
-    """Absent, and there but not listening, are told apart."""
-    with pytest.raises(discover.NoEngineError, match="cannot find"):
+    """Absent, and there but not listening, are told apart, and so is what to do."""
+    with pytest.raises(discover.NoEngineError, match="cannot find") as absent:
         discover.find((str(tmp_path / "none"),))
+    assert absent.value.hint == discover.INSTALL
     dead = tmp_path / "dead"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(dead))
-    with pytest.raises(discover.NoEngineError, match="not running"):
+    with pytest.raises(discover.NoEngineError, match="not running") as silent:
         discover.find((str(dead),))
+    assert silent.value.hint == discover.START
 
 
 @pytest.mark.parametrize(

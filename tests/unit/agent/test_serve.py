@@ -223,7 +223,10 @@ def test_without_an_engine_the_agent_still_answers(root, tmp_path):
     with AgentProcess("serve", "--root", root, "--socket", str(tmp_path / "nothing.sock")) as agent:
         assert agent.hello.engine is None
         assert "cannot find a container engine" in agent.hello.engine_error
-        assert agent.ask(Observe(PROJECT)).code == "no-engine"
+        failure = agent.ask(Observe(PROJECT))
+        assert failure.code == "no-engine"
+        assert "playbooks/bootstrap.yaml --limit" in failure.hint
+        assert "apt-get install docker.io" in failure.hint
 
 
 def test_an_engine_that_goes_away_is_an_answer(agent, fake):

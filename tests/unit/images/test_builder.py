@@ -29,6 +29,7 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.built: list[str] = []
+        self.names: dict[str, str] = {}
         self.dockerfiles: dict[str, str] = {}
         self.has: dict[str, Built] = {}
         self.fails: dict[str, Refusal] = {}
@@ -39,6 +40,7 @@ class Engine:
 
     def find(self, params: Any, _: Context) -> Found:
         """Look a build up."""
+        self.names[params.build] = params.tag
         return Found(self.has.get(params.build))
 
     def build(self, params: Any, context: Context) -> Built:
@@ -118,6 +120,15 @@ def test_independent_images_are_built_at_the_same_time_and_children_after(
     )
 
 
+def test_a_parent_the_builder_has_is_asked_for_by_the_name_its_children_use(
+    project: Path, engine: Engine
+) -> None:
+    """Whoever built it may have called it by the name of another project."""
+    build(project, engine)
+    builds = {recipe.name: recipe.build for recipe in recipes(SPEC, project)}
+    assert engine.names[builds["a"]] == f"deploy.local/shop/a:{builds['a'][:20]}"
+
+
 def test_layers_a_build_has_made_are_told(project: Path, engine: Engine) -> None:
     """Without those of its parents, and not for images the builder had already."""
     engine.layers = {"a": ("1",), "b": ("2",), "c": ("1", "2", "3")}
@@ -141,6 +152,17 @@ def test_nothing_to_build_needs_no_builder(project: Path, engine: Engine) -> Non
         builder.build(found, Store(project / "store").known()).items()
         >= {recipe.key: first[recipe.name] for recipe in found}.items()
     )
+
+
+def test_what_nobody_wants_is_not_built(project: Path, engine: Engine) -> None:
+    """A new machine knows the id of an image from the hosts that run it, and needs none of its parents."""
+    found = {recipe.name: recipe for recipe in recipes(SPEC, project)}
+    builder = Builder(lambda: engine.session, Store(project / "store"), project="shop")
+    known = {found["c"].key: "sha256:" + "1" * 64}
+    assert builder.build(found.values(), known, ["c"]) == known
+    assert not engine.built
+    builder.build(found.values(), known, ["b", "c"])
+    assert engine.built == ["b"]
 
 
 def test_a_lost_parent_is_built_again_but_keeps_its_known_id(project: Path, engine: Engine) -> None:

@@ -10,7 +10,7 @@ from support.fleet_model import KEY, FleetModel
 from support.planning import applied, image_id, project
 
 from orchestrator.errors import HostUnreachable, ProtocolViolation
-from orchestrator.planning.observed import Index, check, observed, placement, release_number
+from orchestrator.planning.observed import Index, builds, check, observed, placement, release_number
 from orchestrator.protocol.messages import (
     ContainerReport,
     HostReport,
@@ -139,3 +139,25 @@ def test_the_next_release_is_above_everything_a_container_carries() -> None:
         observed({"a": report(containers=(replace(GOOD, release="r8"),), releases=(RECORD,))}, "shop")
     )
     assert index.last_number == 8
+
+
+def test_the_image_of_a_build_is_the_one_in_force() -> None:
+    """Hosts that agree are believed; where they know several, the release in force decides or nobody does."""
+    build, other, unclear = "b" * 64, "c" * 64, "d" * 64
+    release = replace(RECORD, images=(("app", image_id("app")),))
+    seen = observed(
+        {
+            "a": report(images=(ImageReport(image_id("app"), build), ImageReport(image_id("x"), unclear))),
+            "b": report(
+                images=(
+                    ImageReport(image_id("fork"), build),
+                    ImageReport(image_id("other"), other),
+                    ImageReport(image_id("y"), unclear),
+                ),
+                releases=(release,),
+            ),
+            "c": report(images=(ImageReport(image_id("other"), other), ImageReport(image_id("plain")))),
+        },
+        "shop",
+    )
+    assert builds(seen) == {build: image_id("app"), other: image_id("other")}

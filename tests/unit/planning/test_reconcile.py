@@ -420,14 +420,15 @@ def test_two_instances_on_one_port_are_an_error() -> None:
 
 
 def test_a_plan_knows_what_it_ships() -> None:
-    """Only to hosts that lack the image, and the placeholder of one that is not built."""
+    """Only to hosts that lack the image, and the placeholder of one that is not built; nothing unused."""
     model = fleet()
     model.hosts["web-1"].images.add(image_id("app"))
     plan = planned(project({"api": {"replicas": 2}}), model)
     assert plan.ships == (("web-2", image_id("app")),)
     unbuilt = planned(project({"api": {}}), model, images={"app": "", "other": ""})
     assert unbuilt.ships == (("web-1", "pull:app:1"),)
-    assert [item.name for item in unbuilt.builds] == ["app", "other"]
+    assert [item.name for item in unbuilt.builds] == ["app"]
+    assert unbuilt.starts == {"app"}
     with pytest.raises(ValueError, match="app has no id yet"):
         rolled_out(unbuilt)
 

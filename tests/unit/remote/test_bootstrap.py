@@ -159,7 +159,8 @@ def test_no_python(machine: Machine, make: Callable) -> None:
     machine.env["PATH"] = str(machine.bin)
     with pytest.raises(HostNotReady, match="web-1: cannot start the agent: there is no python3") as caught:
         machine.start(make())
-    assert "install python3 (3.9 or later) on web-1" in str(caught.value.hint)
+    assert "playbooks/bootstrap.yaml --limit web-1`" in str(caught.value.hint)
+    assert "by hand: `apt-get install python3`" in str(caught.value.hint)
 
 
 def test_an_old_python(machine: Machine, make: Callable) -> None:

@@ -3,8 +3,10 @@
 import dataclasses
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import paramiko
@@ -196,6 +198,54 @@ def test_what_is_no_key_at_all(world: World) -> None:
     (world.folder / "junk").write_text("junk")
     files = (str(world.folder / "junk"), str(world.folder / "id"))
     world.connect(world.host(identity_files=files))
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
+    """Start OpenSSH's own agent; call it with a key to load, and get its socket."""
+    socket = tmp_path / "agent.sock"
+    try:
+        process = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    except FileNotFoundError:
+        pytest.skip("needs OpenSSH's ssh-agent")
+
+    def add(key: Path) -> str:
+        while not socket.exists():
+            assert process.poll() is None
+        env = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+        subprocess.run(["ssh-add", "-q", key], env=env, check=True)
+        return str(socket)
+
+    yield add
+    process.terminate()
+    process.wait()
+
+
+def test_the_ssh_agent_signs(world: World, agent: Callable[[Path], str]) -> None:
+    """For many connections at once, also when a key file without passphrase does not exist."""
+    options = (("UserKnownHostsFile", str(world.known_hosts)), ("IdentityAgent", agent(world.folder / "id")))
+    host = world.host(identity_files=("/nonexistent",), options=options)
+    connector, target = Connector(), world.config().target(host)
+    with ThreadPoolExecutor(6) as pool:
+        connections = list(pool.map(lambda _: connector.connect(target), range(6)))
+    for connection in connections:
+        connection.close()
+    connector.close()
+
+
+def test_identities_only_keeps_other_keys_to_ourselves(world: World, agent: Callable[[Path], str]) -> None:
+    """Of the agent's keys only those whose public file is named; that one is tried without passphrase."""
+    stranger = write_key(world.folder / "stranger", new_key())
+    agent(stranger)
+    socket = agent(world.folder / "id")
+    locked = write_key(world.folder / "locked", world.user_key, password="secret")
+    options = (
+        ("UserKnownHostsFile", str(world.known_hosts)),
+        ("IdentityAgent", socket),
+        ("IdentitiesOnly", "yes"),
+    )
+    world.connect(world.host(identity_files=(str(locked),), options=options))
+    assert {blob for _, blob in world.server.tried} == {world.user_key.asbytes()}
 
 
 # --- the way there --------------------------------------------------------------------------------
