@@ -7,12 +7,11 @@ listener prints. Must not know how an event is shown.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from orchestrator.planning.types import Change, Plan, Step
 from orchestrator.protocol.messages import Failure
-from orchestrator.protocol.records import dataclass
 
 
 @dataclass(frozen=True)

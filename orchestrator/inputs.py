@@ -6,10 +6,10 @@ Owns where they are looked for. It must not know hosts' state.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.options import Options
-from orchestrator.protocol.records import dataclass
 from orchestrator.spec.inventory import load_inventory
 from orchestrator.spec.inventory_types import Inventory
 from orchestrator.spec.loader import LoadedSpec, load_spec

@@ -14,6 +14,7 @@ import getpass
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +27,6 @@ from orchestrator.options import Options
 from orchestrator.planning import destroy, prune, rollback, saved
 from orchestrator.planning.reconcile import reconcile
 from orchestrator.planning.types import Observed, Plan
-from orchestrator.protocol.records import dataclass
 from orchestrator.wiring import Workbench
 
 Confirm = Callable[[Plan], bool]

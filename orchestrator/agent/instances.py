@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional
 
 from orchestrator.agent import containers, failures, ports
@@ -21,7 +22,6 @@ from orchestrator.agent.observe import is_intact
 from orchestrator.agent.stage import Stage
 from orchestrator.protocol.instance import Healthcheck, InstanceConfig
 from orchestrator.protocol.messages import Failure
-from orchestrator.protocol.records import dataclass
 
 log = logging.getLogger(__name__)
 

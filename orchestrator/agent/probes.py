@@ -8,13 +8,13 @@ from __future__ import annotations
 import http.client
 import socket
 import time
+from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Tuple
 
 from orchestrator.agent import containers
 from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.hijack import exit_status, hijack
 from orchestrator.protocol.instance import Healthcheck
-from orchestrator.protocol.records import dataclass
 
 _MAX_OUTPUT = 4096
 _MAX_BODY = 65536

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import ApplyFailed, DeployError, Interrupted, NotRestored
 from orchestrator.events import LeaseTaken, Warned
@@ -23,7 +23,6 @@ from orchestrator.planning.rollout import rollout
 from orchestrator.planning.types import Action, Plan, Step, StepKind
 from orchestrator.planning.undo import undo
 from orchestrator.ports import Fleet, Session
-from orchestrator.protocol.records import dataclass
 
 _COUNTED = {
     Action.CREATE: "create",

@@ -6,6 +6,7 @@ Owns the waiting only; it must not know what is asked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,6 @@ from orchestrator.errors import HostError
 from orchestrator.execution.loop import Interrupt, Loop, reraise
 from orchestrator.execution.world import Aborted
 from orchestrator.ports import Call, Fleet, RequestFailed
-from orchestrator.protocol.records import dataclass
 
 
 @dataclass(frozen=True)

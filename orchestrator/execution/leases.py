@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from orchestrator.errors import DeployError, HostError, HostNotReady, LeaseHeld, PlanStale
 from orchestrator.execution.gather import Answer, gather
 from orchestrator.execution.loop import Interrupt, Loop
 from orchestrator.ports import Fleet, RequestFailed
 from orchestrator.protocol.messages import Acquire, LeaseInfo, ReleaseLease
-from orchestrator.protocol.records import dataclass
 
 
 @dataclass(frozen=True)

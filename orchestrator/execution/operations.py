@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from orchestrator.planning.types import Step, StepKind
 from orchestrator.protocol.messages import Operation, Perform
-from orchestrator.protocol.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Owns the carrying out and the verdict for every host; which steps take which bac
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orchestrator.events import RestoreFinished, RestoreStarted
 from orchestrator.execution.executor import execute
@@ -15,7 +15,6 @@ from orchestrator.execution.explain import describe, message
 from orchestrator.execution.survey import Survey
 from orchestrator.execution.world import Execution, World
 from orchestrator.planning.types import Step, StepKind
-from orchestrator.protocol.records import dataclass
 
 UNCHANGED = "unchanged"
 RESTORED = "restored: what ran before runs"

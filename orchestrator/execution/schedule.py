@@ -15,11 +15,11 @@ import graphlib
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from orchestrator.execution.lanes import Lanes, Limits
 from orchestrator.planning.types import Step, StepKind
-from orchestrator.protocol.records import dataclass
 
 
 class State(enum.Enum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import HostError
 from orchestrator.execution.gather import Answer, gather
@@ -19,7 +19,6 @@ from orchestrator.execution.operations import Terms
 from orchestrator.execution.world import Execution, World
 from orchestrator.planning.types import Step, StepKind
 from orchestrator.protocol.messages import HostReport, Observe
-from orchestrator.protocol.records import dataclass
 
 
 class Recorded(enum.Enum):

@@ -6,14 +6,13 @@ Owns the values that the executor, the restoring and the apply share. Holds no l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from orchestrator.events import Listener, StepFailed
 from orchestrator.execution.lanes import Limits
 from orchestrator.execution.loop import Interrupt, Loop
 from orchestrator.ports import Fleet, Session
-from orchestrator.protocol.records import dataclass
 
 CANCELLED = "cancelled"
 """Failure code of a step that was given up because the run stopped, not by itself."""

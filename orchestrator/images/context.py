@@ -14,12 +14,12 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import RequestError
 from orchestrator.images.filedigests import FileDigests
 from orchestrator.images.ignore import BadPatternError, Ignore, parse
-from orchestrator.protocol.records import dataclass
 
 IGNORE_FILE = ".dockerignore"
 PIECE = 1 << 18

@@ -11,6 +11,7 @@ import heapq
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from orchestrator.images.digest import BuildInputs
 from orchestrator.images.dockerfile import Dockerfile, parse
 from orchestrator.images.filedigests import FileDigests
 from orchestrator.planning.types import Artifact
-from orchestrator.protocol.records import dataclass
 from orchestrator.spec.model import Build, Image
 
 _SCANNERS = 4

@@ -7,8 +7,9 @@ does not cover what a `RUN` fetches, nor where a tag outside of the spec points:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from orchestrator.protocol.codec import digest
-from orchestrator.protocol.records import dataclass
 
 VERSION = 1
 """Raised when the same inputs no longer mean the same image."""

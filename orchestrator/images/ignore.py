@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import field
-
-from orchestrator.protocol.records import dataclass
+from dataclasses import dataclass, field
 
 _MAGIC = frozenset("*?[\\")
 

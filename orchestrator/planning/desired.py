@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.planning.placement import Placed, place
 from orchestrator.planning.types import Artifact, Desired, DesiredInstance
 from orchestrator.protocol import instance as wire
-from orchestrator.protocol.records import dataclass
 from orchestrator.spec.inventory_types import Host, Inventory
 from orchestrator.spec.model import Project, Service
 

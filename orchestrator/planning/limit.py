@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from orchestrator.errors import InventoryError, Problem
-from orchestrator.protocol.records import dataclass
 from orchestrator.spec.inventory_types import Inventory
 
 

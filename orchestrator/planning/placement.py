@@ -11,9 +11,9 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from orchestrator.errors import Problem, SpecError
-from orchestrator.protocol.records import dataclass
 from orchestrator.spec.inventory_types import Inventory
 from orchestrator.spec.model import Project, Service
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from orchestrator.errors import HostUnreachable
 from orchestrator.planning.limit import Limit
 from orchestrator.planning.observed import ACTIVE, Index, Slot
 from orchestrator.planning.types import Carried, Desired, DesiredInstance
 from orchestrator.protocol.instance import InstanceConfig
-from orchestrator.protocol.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ not know how anything is carried out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orchestrator.planning.clashes import clashes
 from orchestrator.planning.limit import EVERYTHING, Limit
@@ -18,7 +18,6 @@ from orchestrator.planning.retention import Retention, retention
 from orchestrator.planning.slots import Rules, decide
 from orchestrator.planning.types import Action, Artifact, Change, Desired, Observed, Plan, Reason
 from orchestrator.protocol.messages import ReleasedInstance, ReleaseRecord
-from orchestrator.protocol.records import dataclass
 
 
 @dataclass(frozen=True)

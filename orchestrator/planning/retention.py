@@ -8,11 +8,11 @@ images nothing kept needs. It must not know why containers stopped, and never na
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from orchestrator.planning.observed import ACTIVE, Index, Slot, release_number
 from orchestrator.planning.types import Action, Change, Reason, Running
 from orchestrator.protocol.messages import ReleaseRecord
-from orchestrator.protocol.records import dataclass
 
 _DEFAULT_KEEP = 3
 """For a service that no record knows the number of."""

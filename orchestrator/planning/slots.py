@@ -6,12 +6,12 @@ Owns the rules, one slot at a time. It must not know other slots, hosts that are
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from orchestrator.planning.observed import ACTIVE, release_number
 from orchestrator.planning.reasons import differences, state_reasons
 from orchestrator.planning.types import Action, Change, DesiredInstance, Reason, Running
 from orchestrator.protocol.messages import ReleasedInstance
-from orchestrator.protocol.records import dataclass
 
 _UNCHANGED = (Reason("unchanged", "unchanged"),)
 

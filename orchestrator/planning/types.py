@@ -7,7 +7,7 @@ beyond lookups, and must not know how any of it is computed or carried out.
 from __future__ import annotations
 
 import enum
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from orchestrator.protocol.instance import InstanceConfig
 from orchestrator.protocol.messages import (

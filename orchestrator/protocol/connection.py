@@ -19,6 +19,7 @@ after its answer, so anything else on a closed stream is a violation.
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Tuple, Type, Union
 
 from orchestrator.protocol.frames import (
@@ -37,7 +38,6 @@ from orchestrator.protocol.frames import (
     unpack_credit,
     unpack_json,
 )
-from orchestrator.protocol.records import dataclass
 
 __all__ = [
     "MAX_DATA",

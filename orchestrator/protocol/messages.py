@@ -26,7 +26,7 @@ method                  parameters                 result              changes s
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
 from orchestrator.protocol.instance import InstanceConfig

@@ -17,11 +17,11 @@ import shlex
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import HostError, HostNotReady, HostUnreachable
 from orchestrator.protocol.frames import PREFACE
-from orchestrator.protocol.records import dataclass
 from orchestrator.remote.bundle import Bundle
 from orchestrator.remote.session import AgentSession
 from orchestrator.remote.transport import Tail, Transport

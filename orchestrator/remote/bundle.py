@@ -12,9 +12,8 @@ import io
 import os
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-
-from orchestrator.protocol.records import dataclass
 
 PACKAGE = Path(__file__).resolve().parent.parent
 PARTS = ("agent", "protocol")

@@ -13,9 +13,8 @@ import fnmatch
 import hashlib
 import hmac
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-
-from orchestrator.protocol.records import dataclass
 
 SSH_PORT = 22
 

@@ -12,9 +12,8 @@ import logging
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from typing import Any
-
-from orchestrator.protocol.records import dataclass
 
 _lock = threading.Lock()
 _NULL = logging.NullHandler()

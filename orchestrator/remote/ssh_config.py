@@ -13,11 +13,11 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import InventoryError, Problem
-from orchestrator.protocol.records import dataclass
 from orchestrator.remote.known_hosts import SSH_PORT
 from orchestrator.remote.paramiko_import import load
 from orchestrator.spec.inventory_types import Host

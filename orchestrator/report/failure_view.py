@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from orchestrator.planning.types import Step, StepKind
 from orchestrator.protocol.messages import Failure
-from orchestrator.protocol.records import dataclass
 from orchestrator.report.style import Style, unstyled
 from orchestrator.report.text import clean, clean_lines, duration
 

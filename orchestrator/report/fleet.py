@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from orchestrator.planning.types import Observed, ObservedHost
 from orchestrator.protocol.messages import ContainerReport, ReleaseRecord
-from orchestrator.protocol.records import dataclass
 from orchestrator.report.text import clean, parse_moment
 
 STOPPED = frozenset(("created", "exited", "dead"))

@@ -9,11 +9,10 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestrator.errors import InventoryError, Problem
-from orchestrator.protocol.records import dataclass
 from orchestrator.spec.location import Location
 
 

@@ -14,11 +14,10 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.errors import InventoryError, Problem, SpecError
-from orchestrator.protocol.records import dataclass
 from orchestrator.spec.interpolation import interpolate
 from orchestrator.spec.location import Location
 from orchestrator.spec.merge import merge, without_resets

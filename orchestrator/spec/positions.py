@@ -6,10 +6,9 @@ Owns the lookup over data of :mod:`.yaml_data`. It must not know what the keys m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from orchestrator.errors import Problem
-from orchestrator.protocol.records import dataclass
 from orchestrator.spec.location import Location
 from orchestrator.spec.yaml_data import Map, Place, Seq, key_path
 

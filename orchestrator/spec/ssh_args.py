@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-
-from orchestrator.protocol.records import dataclass
+from dataclasses import dataclass
 
 HONOURED = {
     name.lower(): name
