@@ -318,12 +318,27 @@ class Plan:
     """(host, service) whose traffic goes through that host's router once the plan is carried out."""
     hold: bool = False
     """Stop before the cutover, with the new instances running and reachable by the preview."""
+    serving: tuple[tuple[str, Shift], ...] = ()
+    """(host, who gets a service's traffic there now, as its router reports), sorted by host and service."""
+    unserved: tuple[tuple[str, str], ...] = ()
+    """(host, service) of ``routed`` whose router serves others than the instances kept there, sorted."""
+    armed: tuple[tuple[str, str], ...] = ()
+    """(host, cutover): guards that an earlier run left waiting for a confirm, sorted."""
+    unholds: tuple[str, ...] = ()
+    """Hosts that forget the release they hold, since this plan promotes or replaces it, sorted."""
 
     @property
     def empty(self) -> bool:
         """True when there is nothing to do."""
         return all(change.action is Action.KEEP for change in self.changes) and not (
-            self.forgets or self.images or self.volumes or self.unrecorded
+            self.forgets
+            or self.images
+            or self.volumes
+            or self.unrecorded
+            or self.routers
+            or self.unserved
+            or self.armed
+            or self.unholds
         )
 
     @property
