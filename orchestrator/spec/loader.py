@@ -25,6 +25,7 @@ from orchestrator.spec.model import Project
 from orchestrator.spec.positions import Path as KeyPath
 from orchestrator.spec.positions import Positions
 from orchestrator.spec.references import check_references
+from orchestrator.spec.routing_rules import check_routing
 from orchestrator.spec.validate import validate, validate_defaults, without_extensions
 from orchestrator.spec.yaml_data import Map
 from orchestrator.spec.yaml_errors import NOT_YAML
@@ -100,6 +101,8 @@ def parse_spec(
     problems += check_references(data, positions)
     project, found = validate(data, positions)
     problems += found
+    if project is not None and not problems:
+        problems += check_routing(project, positions)
     if project is None or problems:
         raise SpecError(_tidy(problems, files))
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

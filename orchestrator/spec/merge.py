@@ -3,9 +3,9 @@
 Owns the rule of merging. It must not know files or pydantic.
 
 Maps are merged key by key, the later file wins; lists and scalars are replaced. Maps of Compose that
-may be written as lists of ``NAME=value`` (``environment``, ``labels``, ``args``, ``extra_hosts``)
-merge as maps in either form. Where keys exclude each other (``replicas`` and ``per_host``; ``build``
-and ``image``; the kinds of a health check), the later one displaces the earlier. ``!override``
+may be written as lists of ``NAME=value`` (``environment``, ``labels``, ``args``, ``extra_hosts``; also
+``headers``) merge as maps in either form. Where keys exclude each other (``replicas`` and ``per_host``;
+``build`` and ``image``; the kinds of a health check), the later one displaces the earlier. ``!override``
 replaces a map instead of merging it, ``!reset`` removes what was there. Apart from keys that exclude
 each other, merging is associative.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.spec.yaml_data import RESET, Map, Seq
 
-_PAIRS = frozenset(("environment", "labels", "args", "extra_hosts"))
+_PAIRS = frozenset(("environment", "labels", "args", "extra_hosts", "headers"))
 _CHECKS = ("http", "tcp", "command", "test", "disable")
 _EXCLUSIVE: dict[str, dict[str, tuple[str, ...]]] = {
     "services": {"replicas": ("per_host",), "per_host": ("replicas",)},

@@ -1,11 +1,11 @@
 """The validated spec: what :func:`orchestrator.spec.loader.load_spec` returns and planning reads.
 
-Owns projects, images and services; their parts are in :mod:`.parts` and :mod:`.mounts`, and
-re-exported here. It must not know files, positions, hosts' state or Docker.
+Owns projects, images and services; their parts are in :mod:`.parts`, :mod:`.mounts`, :mod:`.routing`
+and :mod:`.updates`, and re-exported here. It must not know files, positions, hosts' state or Docker.
 
 Everything is frozen. Collections are tuples in the order the user wrote them, string maps
 (``environment``, ``labels``, ``args``, ``extra_hosts``) are tuples of pairs sorted by name, and
-``images``, ``services`` and ``volumes`` are read-only mappings by name. Durations are seconds,
+``images``, ``services``, ``routes`` and ``volumes`` are read-only mappings by name. Durations are seconds,
 sizes bytes.
 """
 
@@ -29,12 +29,16 @@ from orchestrator.spec.fields import (
     HostTerm,
     Labels,
     Name,
+    PortNumber,
     Reference,
     Signal,
     Word,
 )
 from orchestrator.spec.mounts import Config, Secret, SecretSource, Tmpfs, VolumeMount
 from orchestrator.spec.parts import Build, Dependency, Healthcheck, Part, Port, Resources, Volume
+from orchestrator.spec.routing import Route, Router, with_router_image
+from orchestrator.spec.routing_fields import one_or_more
+from orchestrator.spec.updates import Update
 from orchestrator.spec.values import as_list, kind
 
 __all__ = [
@@ -47,10 +51,13 @@ __all__ = [
     "Port",
     "Project",
     "Resources",
+    "Route",
+    "Router",
     "Secret",
     "SecretSource",
     "Service",
     "Tmpfs",
+    "Update",
     "Volume",
     "VolumeMount",
 ]
@@ -162,6 +169,12 @@ class Service(Part):
     ports: tuple[Port, ...] = Field(
         default=(), description="Ports published on the host.", examples=[["8080:80"]]
     )
+    expose: Annotated[tuple[PortNumber, ...], one_or_more] = Field(
+        default=(),
+        description="Ports that the containers of services that depend on this one reach at its name, "
+        "whatever host either is on; needs `router` or `routes`.",
+        examples=[[8080]],
+    )
     healthcheck: Healthcheck = Field(
         default=Healthcheck(),
         description="How an instance proves itself healthy; by default, running is healthy.",
@@ -206,6 +219,11 @@ class Service(Part):
     stop_signal: Signal = Field(
         default="", description="Signal that stops it; by default the image's own.", examples=["SIGQUIT"]
     )
+    update: Update = Field(
+        default=Update(),
+        description="How its instances are replaced. A word is the strategy.",
+        examples=[{"strategy": "rolling", "max_parallel": "25%"}],
+    )
     keep_releases: Count = Field(
         default=3, description="Old releases kept stopped, ready for a rollback.", examples=[5]
     )
@@ -223,6 +241,8 @@ class Service(Part):
     def _consistent(self) -> Self:
         if self.replicas is not None and self.per_host is not None:
             raise ValueError("expected either replicas or per_host, got both")
+        if len(set(self.expose)) != len(self.expose):
+            raise ValueError("expose: a port that is given twice")
         names = [secret.name for secret in self.secrets]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"the secret {twice[0]} is given twice")
@@ -259,6 +279,26 @@ class Project(Part):
     services: Mapping[Name, Service] = Field(
         default={}, description="Services by name.", examples=[{"api": {"image": "api"}}]
     )
+    router: Router | None = Field(
+        default=None,
+        description="The router; by default there is one when there are `routes`.",
+        examples=[{"hosts": ["edge"]}],
+    )
+    routes: Mapping[Name, Route] = Field(
+        default={},
+        description="Traffic from outside, by name.",
+        examples=[{"shop": {"service": "shop", "port": 8080, "host": "shop.example.com"}}],
+    )
     volumes: Mapping[Name, Volume] = Field(
         default={}, description="Named volumes that need more than their name.", examples=[{"data": {}}]
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _router_image(cls, data: Any) -> Any:
+        return with_router_image(data)
+
+    @property
+    def routing(self) -> Router | None:
+        """The router with its defaults; ``None`` when nothing asks for one."""
+        return self.router or (Router() if self.routes else None)

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from orchestrator.spec import fields, model
+from orchestrator.spec import fields, model, routing, routing_fields, updates
 
 _INTRO = """\
 # Spec reference
@@ -63,11 +63,11 @@ colon an empty variable counts as unset. `$$` is a dollar sign. An unset variabl
 error. Quote a variable inside `[ ]` and `{ }`.
 
 **Precedence**, weakest first: the defaults below; `defaults:`; the first file; each further file. Maps are
-merged key by key, lists and scalars are replaced. `environment`, `labels`, `args` and `extra_hosts` merge
-as maps even where they are written as lists of `NAME=value`. A key displaces those it excludes: `replicas`
-and `per_host`, `build` and `image`, the kinds of a `healthcheck`. The tag `!override` replaces a map
-instead of merging it, `!reset` removes what an earlier file said. Relative paths start at the folder of
-the first file.
+merged key by key, lists and scalars are replaced. `environment`, `labels`, `args`, `extra_hosts` and
+`headers` merge as maps even where they are written as lists of `NAME=value`. A key displaces those it
+excludes: `replicas` and `per_host`, `build` and `image`, the kinds of a `healthcheck`. The tag `!override`
+replaces a map instead of merging it, `!reset` removes what an earlier file said. Relative paths start at
+the folder of the first file.
 
 ## Values
 
@@ -80,6 +80,7 @@ the first file.
 | path | absolute, of letters, digits and `._@+=~-`, without `..` |
 | local path | a path on this machine, relative to the first file |
 | name | lower-case letters, digits, `_` and `-`, at most 63, starting with a letter or digit |
+| number or share | a number of instances, or a percentage of them such as `25%` |
 | variables | a map, or a list of `NAME=value`; values are text, numbers or true and false |
 """
 
@@ -106,6 +107,12 @@ _WORDS: tuple[tuple[Any, str], ...] = (
     (fields.ContainerHostname, "host name"),
     (fields.VariableName, "variable"),
     (fields.UrlPath, "path of a URL"),
+    (routing_fields.Share, "number or share"),
+    (routing_fields.RouteHost, "host name"),
+    (routing_fields.Prefix, "path of a URL"),
+    (routing_fields.Cookie, "true or name"),
+    (routing_fields.Headers, "variables"),
+    (routing_fields.Network, "network"),
     (bool, "true or false"),
     (str, "text"),
     (int, "number"),
@@ -126,7 +133,18 @@ _MODELS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Secret source", model.SecretSource),
     ("Resources", model.Resources),
     ("Volume", model.Volume),
+    ("Router", routing.Router),
+    ("Route", routing.Route),
+    ("TLS", routing.Tls),
+    ("Certificate", routing.CertificateSource),
+    ("Update", updates.Update),
+    ("Canary step", updates.CanaryStep),
+    ("Check", updates.Check),
+    ("Jobs", updates.Jobs),
+    ("Job", updates.Job),
 )
+_NESTED = (model.Resources, updates.Update, updates.Jobs)
+"""Parts whose defaults stand in their own section."""
 _DEFAULTS_ROW = (
     "| `defaults` | fields of [Service](#service) |  | Merged into every service, which wins over them. "
     '| `{"stop_grace_period": "20s"}` |'
@@ -175,7 +193,7 @@ def _default(field: FieldInfo, hint: Any) -> str:
     value: Any = field.default
     if field.is_required():
         return "required"
-    if value is None or value in ("", (), {}) or isinstance(value, model.Resources):
+    if value is None or value in ("", (), {}) or isinstance(value, _NESTED):
         return ""
     if isinstance(value, model.Healthcheck):
         text = "none"

@@ -1,7 +1,8 @@
 """References between the parts of a spec: do they lead somewhere, and never in a circle?
 
-Owns the checks of ``image``, ``from`` and ``depends_on``, on the data before validation, so that they
-are reported together with every other problem. It must not know hosts; :func:`check_hosts` is told them.
+Owns the checks of ``image``, ``from``, ``depends_on`` and the services of routes, on the data before
+validation, so that they are reported together with every other problem. It must not know hosts;
+:func:`check_hosts` is told them.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def check_references(data: Mapping[str, Any], positions: Positions) -> list[Prob
             problems += _unknown(
                 [(("services", name, "image"), image)], data.get("images"), "image", positions
             )
+    problems += _routing(data, positions)
     for edges, among, what in (
         (parents, data.get("images"), "image"),
         (needs, data.get("services"), "service"),
@@ -46,12 +48,27 @@ def check_references(data: Mapping[str, Any], positions: Positions) -> list[Prob
     return problems
 
 
+def _routing(data: Mapping[str, Any], positions: Positions) -> Iterator[Problem]:
+    router = data.get("router")
+    image = router.get("image") if isinstance(router, Mapping) else None
+    if isinstance(image, str):
+        yield from _unknown([(("router", "image"), image)], data.get("images"), "image", positions)
+    targets = [
+        (("routes", name, "service"), route["service"])
+        for name, route in _maps(data.get("routes")).items()
+        if isinstance(route.get("service"), str)
+    ]
+    yield from _unknown(targets, data.get("services"), "service", positions)
+
+
 def check_hosts(project: Project, inventory: Inventory, positions: Positions) -> list[Problem]:
     """Return a problem for each host, group or label the spec names and the inventory lacks."""
     problems: list[Problem] = []
     for name, service in project.services.items():
         for index, term in enumerate(service.hosts):
             problems += _placed(inventory, term, ("services", name, "hosts", index), positions)
+    for index, term in enumerate(project.router.hosts if project.router else ()):
+        problems += _placed(inventory, term, ("router", "hosts", index), positions)
     if project.builder is not None and inventory.get(project.builder) is None:
         hint = did_you_mean(project.builder, [host.name for host in inventory.hosts])
         problems.append(positions.problem(("builder",), f"no host is called {project.builder!r}", hint=hint))

@@ -21,7 +21,9 @@ _SHORT_FORMS: dict[str, _Schema] = {
     "Healthcheck": {"const": "none"},
     "Image": _STRING,
     "Port": {"type": ["string", "integer"]},
+    "Job": {"anyOf": [_STRING, {"type": "array", "items": {"type": ["string", "number", "boolean"]}}]},
     "Tmpfs": _STRING,
+    "Update": _STRING,
     "VolumeMount": _STRING,
 }
 """What may stand in place of the map."""
@@ -35,7 +37,14 @@ _OTHER_KEYS: dict[str, dict[str, _Schema]] = {
     },
     "VolumeMount": {"name": {"type": "string", "description": "The same as source."}},
 }
-_LISTS_OR_ONE = ("hosts", "tmpfs")
+_LISTS_OR_ONE: tuple[tuple[str, str, _Schema], ...] = (
+    ("Service", "hosts", _STRING),
+    ("Service", "tmpfs", _STRING),
+    ("Service", "expose", {"type": ["integer", "string"]}),
+    ("Router", "hosts", _STRING),
+    ("Route", "bind", {"type": ["integer", "string"]}),
+)
+"""(definition, field, what may stand in place of a list)."""
 _VARIABLE: _Schema = {"type": "string", "pattern": r"\$"}
 _NOTES = ("description", "default", "examples")
 
@@ -49,6 +58,8 @@ def json_schema() -> _Schema:
     for definition in (schema, *definitions.values()):
         for prop in definition["properties"].values():
             prop.pop("title", None)
+    for name, key, one in _LISTS_OR_ONE:
+        definitions[name]["properties"][key] = _either(definitions[name]["properties"][key], one)
     service = definitions["Service"]
     _widen_service(service["properties"])
     for name, form in _SHORT_FORMS.items():
@@ -64,8 +75,6 @@ def json_schema() -> _Schema:
 
 
 def _widen_service(properties: dict[str, _Schema]) -> None:
-    for name in _LISTS_OR_ONE:
-        properties[name] = _either(properties[name], _STRING)
     properties["depends_on"] = _either(
         properties["depends_on"], {"type": "object", "additionalProperties": {"type": ["object", "null"]}}
     )

@@ -26,7 +26,6 @@ NOT_HERE: dict[str, str] = {
     "container_name": "containers are named after project, service and slot; use the service's name",
     "deploy": "write replicas and resources directly in the service",
     "env_file": "write environment:, with ${VAR} for values from the environment",
-    "expose": "containers of a project reach each other's ports without it",
     "logging": "logging is the engine's own configuration",
     "mem_limit": "write resources: {memory: ...}",
     "cpus": "write resources: {cpus: ...}",
