@@ -167,6 +167,9 @@ class Finished:
     ok: bool
     exit_code: int
     release: str = ""
+    """In force after the run; or, when ``held``, waiting for its promote. Empty when there is none."""
+    held: bool = False
+    """The new release runs without traffic until `deploy promote` or `deploy abort`."""
     changes: Mapping[str, int] = field(default_factory=dict)
     bytes_sent: int = 0
     round_trips: Mapping[str, int] = field(default_factory=dict)

@@ -68,6 +68,12 @@ def status(options: Options, listener: Listener) -> tuple[Observed, float]:
         return bench.observe(), time.time()
 
 
+def routes(options: Options, listener: Listener) -> tuple[Observed, float]:
+    """Return what every router serves, and when that was (seconds since the epoch)."""
+    with Workbench(load(options), listener) as bench:
+        return bench.observe(probe=False), time.time()
+
+
 def history(options: Options, listener: Listener) -> tuple[tuple[ReleaseRecord, ...], str, float]:
     """Return the remembered releases (newest first), the id of the one in force, and the time now."""
     with Workbench(load(options), listener) as bench:

@@ -5,104 +5,40 @@
     load -> observe -> desired -> plan -> confirm -> build -> plan again -> apply
 
 Owns the order of the stages and nothing else: every stage is a function of another module. Rollback,
-destroy and prune are the same flow with another plan.
+promote, destroy and the rest are the same flow with another plan: see `works`.
 """
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from orchestrator.errors import DeployError, Interrupted, PlanStale, RequestError
-from orchestrator.events import Finished, Listener, Planned
+from orchestrator.events import Finished, Listener, Planned, Warned
 from orchestrator.execution.apply import Outcome, apply
 from orchestrator.execution.loop import Interrupt
 from orchestrator.inputs import Loaded, load
 from orchestrator.options import Options
-from orchestrator.planning import destroy, prune, rollback, saved
-from orchestrator.planning.reconcile import reconcile
-from orchestrator.planning.types import Observed, Plan
-from orchestrator.wiring import Workbench
+from orchestrator.planning import saved
+from orchestrator.planning.types import Plan
+from orchestrator.wiring import Workbench, author
+from orchestrator.works import Apply, Work, held_releases
 
 Confirm = Callable[[Plan], bool]
 """Asks about the plan that was just announced; ``False`` means no."""
-
-
-class Work(Protocol):
-    """One kind of change."""
-
-    @property
-    def options(self) -> Options:
-        """What the user asked for."""
-        ...
-
-    def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:
-        """Return what to do, given what is there and which images exist."""
-        ...
-
-
-@dataclass(frozen=True)
-class Apply:
-    """Make the fleet what the spec says."""
-
-    options: Options
-    saved: Mapping[str, Any] | None = None
-    """A saved plan's document: carry out exactly that, or refuse."""
-
-    def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:
-        """See :class:`Work`."""
-        return reconcile(bench.desired(seen, known), seen, limit=bench.limit)
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """Put an earlier release in force again, with its own configuration."""
-
-    options: Options
-    release: str | None = None
-    """``None``: the one before the current."""
-
-    def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:  # noqa: ARG002 - a release knows its images
-        """See :class:`Work`."""
-        return rollback.rollback(bench.loaded.name, seen, self.release, limit=bench.limit)
-
-
-@dataclass(frozen=True)
-class Destroy:
-    """Remove everything of the project."""
-
-    options: Options
-    volumes: bool = False
-
-    def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:  # noqa: ARG002
-        """See :class:`Work`."""
-        return destroy.destroy(bench.loaded.name, seen, volumes=self.volumes, limit=bench.limit)
-
-
-@dataclass(frozen=True)
-class Prune:
-    """Remove what no kept release needs."""
-
-    options: Options
-    keep: int | None = None
-
-    def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:  # noqa: ARG002
-        """See :class:`Work`."""
-        return prune.prune(bench.loaded.name, seen, keep=self.keep, limit=bench.limit)
 
 
 def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: Interrupt) -> Outcome:
     """Carry one change out from start to end, and say how it went in a last ``Finished`` event."""
     started = time.monotonic()
     bench: Workbench | None = None
+    held = False
     try:
         with Workbench(load(work.options), listener, interrupt) as bench:
-            outcome = _carry_out(work, bench, confirm)
+            outcome, held = _carry_out(work, bench, confirm)
     except DeployError as failed:
         outcome = Outcome(ok=False, error=failed)
     except KeyboardInterrupt:
@@ -114,6 +50,7 @@ def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: I
             ok=outcome.ok,
             exit_code=0 if error is None else error.exit_code,
             release=outcome.release,
+            held=held,
             changes=outcome.counts,
             bytes_sent=sum(session.bytes_sent for session in sessions.values()),
             round_trips={host: session.round_trips for host, session in sorted(sessions.items())},
@@ -126,13 +63,16 @@ def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: I
     return outcome
 
 
-def _carry_out(work: Work, bench: Workbench, confirm: Confirm | None) -> Outcome:
+def _carry_out(work: Work, bench: Workbench, confirm: Confirm | None) -> tuple[Outcome, bool]:
+    """Return how the change ended, and whether its release waits for a promote now."""
     with bench.interrupt.harmless():
         made = _settle(work, bench, confirm)
     if made is None:
-        return Outcome(ok=False, error=Interrupted("not confirmed; nothing was changed"))
-    world = bench.world(made.epoch + 1, time.monotonic)
-    return apply(made, world, author=author(), clock=time.time)
+        return Outcome(ok=False, error=Interrupted("not confirmed; nothing was changed")), False
+    outcome = apply(made, bench.world(made.epoch + 1, time.monotonic), author=author(), clock=time.time)
+    if not (made.hold and outcome.ok and not made.empty):
+        return outcome, False
+    return replace(outcome, release=made.release), True
 
 
 def _settle(work: Work, bench: Workbench, confirm: Confirm | None) -> Plan | None:
@@ -166,7 +106,14 @@ def plan(options: Options, listener: Listener) -> tuple[Plan, Loaded]:
     """
     with Workbench(load(options), listener) as bench:
         seen = bench.observe()
-        return Apply(options).plan(bench, seen, bench.known(seen)), bench.loaded
+        if held := held_releases(seen):
+            listener(
+                Warned(
+                    f"release {held[0]} is held: an apply is refused until it is promoted or aborted",
+                    f"deploy promote {held[0]}, deploy abort {held[0]}, or deploy apply --replace-held",
+                )
+            )
+        return Apply(options, replace_held=True).plan(bench, seen, bench.known(seen)), bench.loaded
 
 
 def build(options: Options, listener: Listener) -> dict[str, str]:
@@ -222,8 +169,3 @@ def refuse_if_stale(saved_plan: Mapping[str, Any], fresh: Plan) -> None:
             hint="look at the new plan: deploy plan",
             context=changed,
         )
-
-
-def author() -> str:
-    """Return ``user@machine``, as others see it while this run holds the lease."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -6,6 +6,8 @@ must not decide anything: what should happen is `planning`'s, when it happens is
 
 from __future__ import annotations
 
+import getpass
+import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -238,6 +240,11 @@ class Workbench:
             loop=ThreadLoop(),
             timer=timer,
         )
+
+
+def author() -> str:
+    """Return ``user@machine``, as others see it while this run holds the lease."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _holders(seen: Observed) -> dict[str, list[str]]:

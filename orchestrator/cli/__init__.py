@@ -7,6 +7,7 @@
     options.py  the options that commands share
     author.py   init, validate, graph, schema
     change.py   plan, apply, build, rollback, destroy, prune
+    traffic.py  promote, abort, routes, maintenance
     look.py     status, history, show, logs, exec
     lab.py      lab up, down, status, ssh
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import author, change, lab, look
+from orchestrator.cli import author, change, lab, look, traffic
 
 app = typer.Typer(
     name="deploy",
@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(lab.app, name="lab")
-for module in (author, change, look):
+for module in (author, change, traffic, look):
     module.register(app)
 
 

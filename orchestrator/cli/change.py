@@ -26,7 +26,7 @@ from orchestrator.errors import RequestError
 from orchestrator.planning.types import Plan
 
 if TYPE_CHECKING:
-    from orchestrator.pipeline import Work
+    from orchestrator.works import Work
 
 CHANGES_FOUND = 2
 """Exit code of ``plan --exit-code`` when there is something to do."""
@@ -45,6 +45,9 @@ def plan(
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 2 when there is something to do.")
     ] = False,
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORM", help="text, or markdown for a comment on a change.")
+    ] = "text",
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
@@ -53,9 +56,12 @@ def plan(
     Example: deploy plan spec.yaml production.yaml --out plan.json
     """
     from orchestrator import pipeline  # noqa: PLC0415
+    from orchestrator.report.markdown_view import render_markdown  # noqa: PLC0415
     from orchestrator.report.plan_view import render_plan  # noqa: PLC0415
     from orchestrator.report.select import make_style, quiet  # noqa: PLC0415
 
+    if form not in ("text", "markdown"):
+        raise RequestError(f"no form is called {form!r}", hint="choose text or markdown, or add --json")
     chosen = options(specs, inventory=inventory, limit=limit, builder=builder)
     made, _ = pipeline.plan(chosen, quiet(sys.stderr))
     document = pipeline.document(made, chosen)
@@ -63,6 +69,8 @@ def plan(
         out.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
     if as_json:
         typer.echo(json.dumps(document, indent=2, sort_keys=True))
+    elif form == "markdown":
+        typer.echo(render_markdown(made), nl=False)
     else:
         typer.echo(render_plan(made, style=make_style(sys.stdout, os.environ), verbose=verbose), nl=False)
         if out is not None:
@@ -76,6 +84,12 @@ def apply(
     inventory: Inventory = None,
     limit: Limit = None,
     builder: Builder = None,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Stop before the cutover and wait for `deploy promote`.")
+    ] = False,
+    replace_held: Annotated[
+        bool, typer.Option("--replace-held", help="Replace a release that is held, instead of refusing.")
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -86,7 +100,7 @@ def apply(
 
     Example: deploy apply spec.yaml --yes
     """
-    from orchestrator import pipeline  # noqa: PLC0415
+    from orchestrator import pipeline, works  # noqa: PLC0415
 
     saved = None
     if specs and len(specs) == 1 and specs[0].suffix == ".json":
@@ -94,9 +108,8 @@ def apply(
         chosen = pipeline.options_of(saved, dict(os.environ))
     else:
         chosen = options(specs, inventory=inventory, limit=limit, builder=builder)
-    return _carry_out(
-        pipeline.Apply(chosen, saved=saved), yes=yes or saved is not None, as_json=as_json, verbose=verbose
-    )
+    work = works.Apply(chosen, saved=saved, hold=hold, replace_held=replace_held)
+    return carry_out(work, yes=yes or saved is not None, as_json=as_json, verbose=verbose)
 
 
 def build(
@@ -140,10 +153,10 @@ def rollback(
 
     Example: deploy rollback r7
     """
-    from orchestrator import pipeline  # noqa: PLC0415
+    from orchestrator import works  # noqa: PLC0415
 
     chosen = options(files, inventory=inventory)
-    return _carry_out(pipeline.Rollback(chosen, release), yes=yes, as_json=as_json, verbose=verbose)
+    return carry_out(works.Rollback(chosen, release), yes=yes, as_json=as_json, verbose=verbose)
 
 
 def destroy(
@@ -161,10 +174,10 @@ def destroy(
 
     Example: deploy destroy --volumes
     """
-    from orchestrator import pipeline  # noqa: PLC0415
+    from orchestrator import works  # noqa: PLC0415
 
     chosen = options(files, inventory=inventory)
-    return _carry_out(pipeline.Destroy(chosen, volumes=volumes), yes=yes, as_json=as_json, verbose=verbose)
+    return carry_out(works.Destroy(chosen, volumes=volumes), yes=yes, as_json=as_json, verbose=verbose)
 
 
 def prune(
@@ -182,13 +195,18 @@ def prune(
 
     Example: deploy prune --keep 1
     """
-    from orchestrator import pipeline  # noqa: PLC0415
+    from orchestrator import works  # noqa: PLC0415
 
     chosen = options(files, inventory=inventory)
-    return _carry_out(pipeline.Prune(chosen, keep=keep), yes=yes, as_json=as_json, verbose=verbose)
+    return carry_out(works.Prune(chosen, keep=keep), yes=yes, as_json=as_json, verbose=verbose)
 
 
-def _carry_out(work: Work, *, yes: bool, as_json: bool, verbose: bool) -> int:
+def carry_out(work: Work, *, yes: bool, as_json: bool, verbose: bool) -> int:
+    """Run a change, shown as the output asks for, and return the exit code.
+
+    Raises:
+        DeployError: Whatever ended the run.
+    """
     from orchestrator import pipeline  # noqa: PLC0415
     from orchestrator.cli.run import interruptible  # noqa: PLC0415
     from orchestrator.report.select import make_listener  # noqa: PLC0415

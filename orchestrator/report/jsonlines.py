@@ -87,6 +87,7 @@ def _finished(event: ev.Finished) -> Document:
         "ok": event.ok,
         "exit_code": event.exit_code,
         "release": clean(event.release),
+        "held": event.held,
         "changes": {key: event.changes.get(key, 0) for key in ("create", "replace", "remove", "keep")},
         "bytes_sent": event.bytes_sent,
         "round_trips": {clean(host): count for host, count in event.round_trips.items()},

@@ -189,7 +189,12 @@ def finished_line(event: ev.Finished, style: Style = unstyled) -> str:
     changed = ", ".join(f"{event.changes.get(key, 0)} {word}" for key, word in words if key in event.changes)
     release = f"release {clean(event.release)}" if event.release else ""
     what = "; ".join(part for part in (release, changed) if part) or "nothing to report"
-    return f"{style('done', 'good')}: {what}; {size(event.bytes_sent)} sent in {duration(event.seconds)}"
+    spent = f"{size(event.bytes_sent)} sent in {duration(event.seconds)}"
+    if event.held:
+        name = clean(event.release)
+        head = style("held", "warning")
+        return f"{head}: {what}; {spent}; go on by deploy promote {name} or deploy abort {name}"
+    return f"{style('done', 'good')}: {what}; {spent}"
 
 
 _LINES: Mapping[type, Callable[[Any, Memory, bool, Style], Lines]] = {

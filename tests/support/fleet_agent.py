@@ -93,6 +93,11 @@ class FakeAgent:
         self.host.holder = self.host.lease = None
         return m.Done()
 
+    def _maintain(self) -> m.Done:
+        change = self.host.maintenance.add if self.params.on else self.host.maintenance.discard
+        change(self.params.route)
+        return m.Done()
+
     def _commit(self) -> m.Done:
         self.host.releases[self.params.record.id] = self.params.record
         return m.Done()

@@ -82,6 +82,7 @@ class FakeHost:
         self.configs: set[str] = set()
         self.secrets: set[str] = set()
         self.releases: dict[str, m.ReleaseRecord] = {}
+        self.maintenance: set[str] = set()
         self.epoch = 0
         self.holder: FakeSession | None = None
         self.lease: m.LeaseInfo | None = None

@@ -47,6 +47,7 @@ def test_the_end_is_exactly_as_documented():
         "ok": True,
         "exit_code": 0,
         "release": "r5",
+        "held": False,
         "changes": {"create": 1, "replace": 3, "remove": 1, "keep": 1},
         "bytes_sent": 81_000,
         "round_trips": {"web-1": 5, "web-2": 4},
