@@ -34,6 +34,8 @@ class InstanceStatus:
     image: str = ""
     """Image id."""
     exit_code: int = 0
+    held: bool = False
+    """It is of a release that is held: it runs, and gets no traffic yet."""
     note: str = ""
     """What a person should know: what the health check got, that it was changed, that it is left over."""
 
@@ -92,13 +94,17 @@ def fleet_status(observed: Observed, now: float) -> FleetStatus:
     instances: list[InstanceStatus] = []
     kept = 0
     for host in observed.hosts:
+        held = host.report.held if host.report else None
+        waiting = {(i.host, i.service, i.slot): i.digest for i in held.record.instances} if held else {}
         for container in host.report.containers if host.report else ():
             key = (host.name, container.service, container.slot)
             in_force = wanted.get(key) == container.digest
-            if container.state in STOPPED and not in_force:
+            waits = not in_force and waiting.get(key) == container.digest
+            if container.state in STOPPED and not (in_force or waits):
                 kept += 1
             else:
-                instances.append(_running(host.name, container, now, in_force=in_force or not current))
+                known = in_force or waits or not current
+                instances.append(_running(host.name, container, now, in_force=known, held=waits))
     instances += _absent(observed, current)
     return FleetStatus(
         release=clean(current.id) if current else "",
@@ -125,7 +131,9 @@ def release_changes(record: ReleaseRecord, records: Iterable[ReleaseRecord]) -> 
     )
 
 
-def _running(host: str, container: ContainerReport, now: float, *, in_force: bool) -> InstanceStatus:
+def _running(
+    host: str, container: ContainerReport, now: float, *, in_force: bool, held: bool
+) -> InstanceStatus:
     started = parse_moment(container.started_at) if container.state == "running" else None
     notes: Sequence[str] = (
         "not part of the release in force" if not in_force else "",
@@ -143,6 +151,7 @@ def _running(host: str, container: ContainerReport, now: float, *, in_force: boo
         uptime=max(0.0, now - started) if started is not None else None,
         image=clean(container.image),
         exit_code=container.exit_code,
+        held=held,
         note="; ".join(note for note in notes if note),
     )
 

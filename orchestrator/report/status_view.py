@@ -18,6 +18,8 @@ from orchestrator.report.fleet import (
     release_changes,
     release_number,
 )
+from orchestrator.report.routes_view import held_document, held_lines, router_document, router_lines
+from orchestrator.report.serving import RouterStatus, router_statuses
 from orchestrator.report.style import Role, Style, unstyled
 from orchestrator.report.table import Cell, table
 from orchestrator.report.text import clean, duration, moment, plural, short_id
@@ -48,7 +50,9 @@ def render_status(observed: Observed, *, now: float, style: Style = unstyled) ->
         f"{style('!', 'warning')} {host}: held by {owner} for {duration(now - since)} ({reason}, {release})"
         for host, owner, reason, release, since in fleet.leases
     ]
-    for block in (notes, [_status_summary(fleet, style)]):
+    routers = router_statuses(observed)
+    notes += [*router_lines(routers, style), *held_lines(observed, now, style)]
+    for block in (notes, [_status_summary(fleet, routers, style)]):
         if block:
             lines += ["", *block] if lines else block
     return "\n".join((*lines, ""))
@@ -73,6 +77,8 @@ def status_document(observed: Observed, *, now: float) -> dict[str, Any]:
             {"host": host, "owner": owner, "reason": reason, "release": release, "since": since}
             for host, owner, reason, release, since in fleet.leases
         ],
+        "held": held_document(observed),
+        "routers": [{"host": router.host, **router_document(router)} for router in router_statuses(observed)],
     }
 
 
@@ -83,7 +89,7 @@ def _instance_row(item: InstanceStatus) -> tuple[Cell, ...]:
         Cell(item.service),
         Cell(str(item.slot)),
         Cell(item.host),
-        Cell(item.release),
+        Cell(f"{item.release} held" if item.held else item.release, "warning" if item.held else None),
         Cell(state, None if item.state == "running" else "bad"),
         Cell(item.health, _HEALTH_ROLES.get(item.health, "dim")),
         Cell(str(item.restarts), "warning" if item.restarts else None),
@@ -104,11 +110,12 @@ def _instance_document(item: InstanceStatus) -> dict[str, Any]:
         "uptime": None if item.uptime is None else round(item.uptime, 3),
         "image": item.image,
         "exit_code": item.exit_code,
+        "held": item.held,
         "note": item.note,
     }
 
 
-def _status_summary(fleet: FleetStatus, style: Style) -> str:
+def _status_summary(fleet: FleetStatus, routers: Sequence[RouterStatus], style: Style) -> str:
     if not fleet.release and not fleet.instances:
         return "nothing is deployed"
     healthy = sum(item.state == "running" and item.health == "healthy" for item in fleet.instances)
@@ -118,6 +125,10 @@ def _status_summary(fleet: FleetStatus, style: Style) -> str:
         f"release {fleet.release}" if fleet.release else "no release",
         style(f"{healthy} of {plural(total, 'instance')} healthy", role),
     ]
+    if routers:
+        running = sum(router.running for router in routers)
+        shown = f"{running} of {plural(len(routers), 'router')} running"
+        parts.append(style(shown, "good" if running == len(routers) else "bad"))
     if fleet.kept:
         parts.append(f"{plural(fleet.kept, 'stopped instance')} of other releases")
     if fleet.down:

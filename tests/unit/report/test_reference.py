@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from support.report_samples import NOW, finished, observed, plan, record, run
+from support.routing_samples import troubled
 
 from orchestrator import errors
 from orchestrator.planning.types import Action, StepKind
-from orchestrator.report import plan_view, status_view
+from orchestrator.report import plan_view, routes_view, status_view
 from orchestrator.report.jsonlines import event_document
 
 TEXT = (Path(__file__).parents[3] / "docs" / "cli-output.md").read_text(encoding="utf-8")
@@ -41,6 +42,9 @@ def test_documents_are_documented():
     for document in (
         plan_view.document(plan()),
         status_view.status_document(observed(), now=NOW),
+        status_view.status_document(troubled(), now=NOW),
+        routes_view.routes_document(troubled(), now=NOW),
+        routes_view.maintenance_document("shop", ("web-1",), (), on=True),
         status_view.history_document((record(),), current="r4"),
         status_view.release_document((record(),)),
     ):

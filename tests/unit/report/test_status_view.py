@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.golden import check_golden
 from support.report_samples import NOW, config, container, observed, record
+from support.routing_samples import good, troubled
 
 from orchestrator.planning.types import Observed, ObservedHost
 from orchestrator.protocol.instance import Config, Mount, Port, SecretRef
@@ -25,6 +26,25 @@ GOLDEN = Path(__file__).parent / "golden"
 def test_the_status_as_agreed():
     """Good, unhealthy, missing, changed and foreign instances, a host that is down and a lease."""
     check_golden(GOLDEN / "status.txt", status_view.render_status(observed(), now=NOW).splitlines())
+
+
+def test_the_status_of_a_routed_fleet_as_agreed():
+    """A held release and its instances, guards that are armed and that went off, routers that do not run."""
+    shown = status_view.render_status(troubled(), now=NOW).splitlines()
+    check_golden(GOLDEN / "status-routed.txt", shown)
+    assert status_view.render_status(good(), now=NOW).splitlines()[-1] == (
+        "release r4, 3 of 3 instances healthy, 2 of 2 routers running"
+    )
+
+
+def test_the_status_document_of_a_routed_fleet():
+    """Held instances are marked, and each router has its guard and what is wrong with it."""
+    document = status_view.status_document(troubled(), now=NOW)
+    assert json.loads(json.dumps(document)) == document
+    assert [i["release"] for i in document["instances"] if i["held"]] == ["r5"]
+    assert document["held"] == [{"release": "r5", "since": NOW - 300, "hosts": ["web-1"]}]
+    states = {r["host"]: r["guard"] and r["guard"]["state"] for r in document["routers"]}
+    assert states == {"web-1": "armed", "web-2": "reverted", "web-3": None}
 
 
 def test_the_status_document():
