@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from orchestrator.planning.desired import addresses_clash
+from orchestrator.planning.collisions import addresses_clash
 from orchestrator.planning.observed import ACTIVE
 from orchestrator.planning.types import Action, Change
 

@@ -1,22 +1,31 @@
 """From a model and a placement to the instances that should run, as canonical messages.
 
-Owns the translation of a service into :class:`InstanceConfig`, what must stop before it starts, and
-the check that fixed ports fit on their hosts. Whatever comes from outside the spec arrives as a value
-in :class:`Inputs`; templates are rendered by a function that is passed in. It must not know what runs.
+Owns the translation of a service into :class:`InstanceConfig` and what must stop before it starts; what
+routers serve is :mod:`.routing`'s, whether ports fit on their hosts :mod:`.collisions`'. Whatever comes
+from outside the spec arrives as a value in :class:`Inputs`; templates are rendered by a function that is
+passed in. It must not know what runs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from orchestrator.errors import Problem, SpecError
+from orchestrator.errors import SpecError
+from orchestrator.planning.collisions import port_conflicts, router_conflicts
 from orchestrator.planning.placement import Placed, place
+from orchestrator.planning.routing.endpoints import endpoints
+from orchestrator.planning.routing.picture import Scene, pictures
+from orchestrator.planning.routing.policies import jobs, policies
 from orchestrator.planning.types import Artifact, Desired, DesiredInstance
 from orchestrator.protocol import instance as wire
+from orchestrator.protocol.messages import Endpoint
+from orchestrator.protocol.routing import RouterConfig
+from orchestrator.spec import routing_rules
 from orchestrator.spec.inventory_types import Host, Inventory
 from orchestrator.spec.model import Project, Service
 
@@ -46,6 +55,14 @@ class Inputs:
     """(service, name of the secret) -> value."""
     current: Mapping[tuple[str, int], str] = field(default_factory=dict)
     """(service, slot) -> the host it is on now; see :mod:`.placement`."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Host -> where the other hosts reach it, when that is not its address in the inventory."""
+    certificates: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Route with TLS -> PEM bundle."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Of the release in force: addresses that must not move."""
+    routers: Mapping[str, RouterConfig] = field(default_factory=dict, repr=False)
+    """Host -> the picture its newest record has: tells the mesh tokens of hosts that did not answer."""
 
 
 def desired(project: Project, inventory: Inventory, inputs: Inputs) -> Desired:
@@ -55,18 +72,33 @@ def desired(project: Project, inventory: Inventory, inputs: Inputs) -> Desired:
     taken for unchanged there.
 
     Raises:
-        SpecError: It cannot be placed, rendered, or two instances claim one port of a host.
-        KeyError: ``inputs`` lacks an artifact, a file or a secret that the spec names.
+        SpecError: It cannot be placed or rendered, two things claim one port of a host, or the router's
+            hosts or network do not do.
+        KeyError: ``inputs`` lacks an artifact, a file, a secret or a certificate that the spec names.
     """
     placed = place(project, inventory, inputs.current)
     hosts = {host.name: host for host in inventory.hosts}
     for missing in {item.host for item in placed} - hosts.keys():
         if (found := inventory.get(missing)) is not None:
             hosts[missing] = found
-    builder = _Builder(project, inputs, hosts, placed)
+    addresses = endpoints(project, inputs.endpoints)
+    builder = _Builder(project, inputs, hosts, placed, addresses)
     instances = tuple(builder.instance(item) for item in placed)
-    if problems := tuple(_port_conflicts(instances)):
+    router = project.routing
+    scene = Scene(
+        inventory=inventory,
+        placed=placed,
+        image=inputs.artifacts[router.image].identity if router is not None else "",
+        endpoints=addresses,
+        keys=inputs.keys,
+        addresses={name: inputs.addresses.get(name, host.address) for name, host in hosts.items()},
+        certificates=inputs.certificates,
+        current=inputs.routers,
+    )
+    drawn = pictures(project, scene)
+    if problems := (*port_conflicts(instances), *router_conflicts(instances, drawn.routers)):
         raise SpecError(problems)
+    counts = Counter(item.service for item in placed)
     return Desired(
         project=project.project,
         spec_digest=inputs.spec_digest,
@@ -78,16 +110,11 @@ def desired(project: Project, inventory: Inventory, inputs: Inputs) -> Desired:
         ),
         keep_releases=tuple((name, item.keep_releases) for name, item in sorted(project.services.items())),
         explanations=tuple((f"{item.service}[{item.slot}]", item.why) for item in placed),
-    )
-
-
-def stop_first(service: Service) -> bool:
-    """Return whether two instances of one slot cannot exist side by side.
-
-    True with a fixed port of the host, or a volume or host path that is written.
-    """
-    return any(port.published for port in service.ports) or any(
-        mount.type != "tmpfs" and not mount.read_only for mount in service.volumes
+        updates=policies(project, counts),
+        routers=drawn.routers,
+        router_secrets=drawn.secrets,
+        endpoints=addresses,
+        jobs=jobs(project, instances),
     )
 
 
@@ -95,13 +122,21 @@ class _Builder:
     """Builds instances, sharing between them whatever does not differ."""
 
     def __init__(
-        self, project: Project, inputs: Inputs, hosts: Mapping[str, Host], placed: Iterable[Placed]
+        self,
+        project: Project,
+        inputs: Inputs,
+        hosts: Mapping[str, Host],
+        placed: Iterable[Placed],
+        addresses: Iterable[Endpoint],
     ) -> None:
         self._project = project
         self._inputs = inputs
         self._hosts = hosts
         self._static: dict[str, wire.InstanceConfig] = {}
-        self._stop_first = {name: stop_first(service) for name, service in project.services.items()}
+        self._stop_first = {
+            name: bool(routing_rules.stop_first(service)) for name, service in project.services.items()
+        }
+        self._virtual = {item.service: item.virtual for item in addresses if item.virtual}
         self._shared: dict[tuple[str, str], tuple[wire.InstanceConfig, _Bytes]] = {}
         self._peers: dict[str, list[dict[str, Any]]] = {name: [] for name in project.services}
         for item in placed:
@@ -145,7 +180,7 @@ class _Builder:
             return self._shared[name, host]
         if name not in self._static:
             image = self._inputs.artifacts[service.image].identity
-            self._static[name] = _static(self._project, name, service, image)
+            self._static[name] = _static(self._project, name, service, image, self._names(service))
         config, values = self._static[name], []
         if service.secrets:
             key, refs = self._inputs.keys.get(host, ""), []
@@ -161,6 +196,12 @@ class _Builder:
             config = replace(config, secrets=tuple(refs))
         self._shared[name, host] = (config, tuple(sorted(set(values))))
         return self._shared[name, host]
+
+    def _names(self, service: Service) -> Mapping[str, str]:
+        """Return the addresses of the services it uses, by name; the spec's own lines win."""
+        used = {need.service for need in service.depends_on}
+        found = {name: address for name, address in self._virtual.items() if name in used}
+        return {**found, **dict(service.extra_hosts)}
 
     def _content(self, item: Placed, service: Service, spec: Any) -> bytes:
         if spec.content is not None:
@@ -190,7 +231,9 @@ class _Builder:
 _Bytes = tuple[tuple[str, bytes], ...]
 
 
-def _static(project: Project, name: str, service: Service, image: str) -> wire.InstanceConfig:
+def _static(
+    project: Project, name: str, service: Service, image: str, names: Mapping[str, str]
+) -> wire.InstanceConfig:
     """Return what is the same for every instance of a service."""
     check = service.healthcheck
     return wire.InstanceConfig(
@@ -236,7 +279,7 @@ def _static(project: Project, name: str, service: Service, image: str) -> wire.I
         cap_add=tuple(sorted(service.cap_add)),
         cap_drop=tuple(sorted(service.cap_drop)),
         labels=tuple(sorted(service.labels)),
-        extra_hosts=tuple(sorted(service.extra_hosts)),
+        extra_hosts=tuple(sorted(names.items())),
         stop_signal=service.stop_signal,
         stop_grace_period=service.stop_grace_period,
     )
@@ -263,31 +306,3 @@ def volume_name(project: Project, name: str) -> str:
     if declared is None:
         return f"{project.project}_{name}"
     return declared.name or (name if declared.external else f"{project.project}_{name}")
-
-
-def _port_conflicts(instances: Iterable[DesiredInstance]) -> Iterator[Problem]:
-    """Yield a problem for each port of a host that two instances claim."""
-    claims: dict[tuple[str, int, str], list[tuple[str, DesiredInstance]]] = {}
-    for item in instances:
-        for port in item.config.ports:
-            if port.published:
-                claim = (item.host, port.published, port.protocol)
-                claims.setdefault(claim, []).append((port.host_ip, item))
-    for (host, published, protocol), found in sorted(claims.items(), key=lambda claim: claim[0]):
-        for index, (address, item) in enumerate(found):
-            other = next((known for ip, known in found[:index] if addresses_clash(ip, address)), None)
-            if other is not None:
-                yield Problem(
-                    f"port {published}/{protocol} of {host} is published by"
-                    f" {other.service}[{other.slot}] and by {item.service}[{item.slot}]",
-                    path=f"services.{item.service}.ports",
-                    hint="publish different ports, use more hosts, or fewer replicas",
-                )
-
-
-_ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
-
-
-def addresses_clash(one: str, other: str) -> bool:
-    """Return whether one port cannot be published on both addresses of a host."""
-    return one == other or one in _ANY or other in _ANY

@@ -14,6 +14,8 @@ from orchestrator.planning.limit import EVERYTHING, Limit
 from orchestrator.planning.observed import ACTIVE, Index
 from orchestrator.planning.reach import reach
 from orchestrator.planning.reconcile import Purpose, reconcile, sort_key
+from orchestrator.planning.routing.changes import pictures_in_force, router_changes
+from orchestrator.planning.routing.serving import armed, serving
 from orchestrator.planning.types import Action, Change, Desired, Observed, Plan, Reason
 
 _DESTROY = (Reason("destroy", "everything goes"),)
@@ -63,12 +65,22 @@ def destroy(project: str, observed: Observed, *, volumes: bool = False, limit: L
         images=tuple(_images(index)),
         volumes=gone,
         previous=index.current,
+        routers=router_changes({}, index, chosen),
+        serving=serving(index, chosen),
+        armed=armed(index, chosen),
     )
 
 
 def _part(project: str, index: Index, limit: Limit) -> Plan:
     services = sorted({service for service, _ in index.slots if limit.service(service)})
-    desired = replace(_nothing(project), keep_releases=tuple((service, 0) for service in services))
+    # The routers of what stays go on: one that is left without instances answers 503 by itself.
+    stay = pictures_in_force(index) if limit.services is not None else {}
+    desired = replace(
+        _nothing(project),
+        keep_releases=tuple((service, 0) for service in services),
+        routers=tuple(sorted(stay.items())),
+        endpoints=index.current.endpoints if index.current else (),
+    )
     return reconcile(desired, index.observed, limit=limit, purpose=Purpose("destroy", *_DESTROY))
 
 
@@ -90,4 +102,5 @@ def _images(index: Index) -> Iterator[tuple[str, str]]:
         report = index.up[host]
         used = {container.image for container in report.containers}
         used |= {config.image for record in report.releases for config in record.configs}
+        used |= {record.router.image for record in report.releases if record.router is not None}
         yield from ((host, image) for image in sorted(used & {image.id for image in report.images}))

@@ -151,7 +151,7 @@ class _Known:
     def share(self, record: ReleaseRecord, host: str) -> ReleaseRecord:
         twins = self._records[record.id, record.created_at]
         for twin in twins:
-            shared = replace(twin, configs=record.configs)
+            shared = replace(twin, configs=record.configs, router=record.router)
             if shared == record:
                 return shared
         _check_record(record, host)
@@ -201,7 +201,7 @@ class Index:
 
     @cached_property
     def records(self) -> tuple[ReleaseRecord, ...]:
-        """One record of each release, newest first. ``configs`` are of whichever host it came from.
+        """One record of each release, newest first; what it says of one host is of whichever it came from.
 
         A host that took no part in a release, or was cut off while it was recorded, lags behind; so the
         highest id anywhere is the release in force. Two records of one id (made while a host was away)

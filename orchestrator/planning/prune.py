@@ -34,6 +34,9 @@ def prune(project: str, observed: Observed, *, keep: int | None = None, limit: L
         keep={} if keep is None else dict.fromkeys(index.services, keep),
         participants=(),
         forget_on=hosts if limit.services is None else (),
+        router_images={
+            host: report.routing.image for host, report in index.up.items() if report.routing is not None
+        },
     )
     return Plan(
         project=project,

@@ -1,8 +1,8 @@
 """Desired x observed -> plan: what happens to every slot, and why.
 
-Owns the assembly of a plan from the decisions about slots (:mod:`.slots`), hosts (:mod:`.reach`) and
-old releases (:mod:`.retention`). Pure; equal inputs give an equal plan whatever their order. It must
-not know how anything is carried out.
+Owns the assembly of a plan from the decisions about slots (:mod:`.slots`), hosts (:mod:`.reach`),
+routers (:mod:`.routing`) and old releases (:mod:`.retention`). Pure; equal inputs give an equal plan
+whatever their order. It must not know how anything is carried out.
 """
 
 from __future__ import annotations
@@ -15,8 +15,20 @@ from orchestrator.planning.limit import EVERYTHING, Limit
 from orchestrator.planning.observed import Index, by_host, release_number
 from orchestrator.planning.reach import Reach, reach
 from orchestrator.planning.retention import Retention, retention
+from orchestrator.planning.routing.changes import newest, router_changes
+from orchestrator.planning.routing.policies import at_home, starts
+from orchestrator.planning.routing.serving import armed, serving, unserved
 from orchestrator.planning.slots import Rules, decide
-from orchestrator.planning.types import Action, Artifact, Change, Desired, Observed, Plan, Reason
+from orchestrator.planning.types import (
+    Action,
+    Artifact,
+    Change,
+    Desired,
+    Observed,
+    Plan,
+    Reason,
+    RouterChange,
+)
 from orchestrator.protocol.messages import ReleasedInstance, ReleaseRecord
 
 
@@ -57,10 +69,11 @@ def reconcile(
     index = Index(observed)
     scope = reach(desired, index, limit)
     changes = _changes(desired, index, scope, purpose)
-    essential = any(change.action is not Action.KEEP for change in changes)
+    routers = router_changes(dict(desired.routers), index, scope.hosts)
+    essential = bool(routers) or any(change.action is not Action.KEEP for change in changes)
     after = _after(changes, scope)
-    stale = _unrecorded(index, scope, after)
-    participants = _participants(changes, after, scope, stale) if essential or stale else ()
+    stale = _unrecorded(desired, index, scope, after)
+    participants = _participants(desired, changes, after, scope, stale) if essential or stale else ()
     goes = retention(
         index,
         changes,
@@ -69,6 +82,7 @@ def reconcile(
         keep=dict(desired.keep_releases),
         participants=participants,
         forget_on=scope.hosts if limit.services is None else (),
+        router_images={host: picture.image for host, picture in desired.routers},
     )
     return _plan(
         desired,
@@ -76,7 +90,8 @@ def reconcile(
         scope,
         (*changes, *goes.discards),
         goes,
-        reason=purpose.text,
+        routers=routers,
+        purpose=purpose,
         participants=participants,
         unrecorded=() if essential else stale,
     )
@@ -118,8 +133,11 @@ def _after(changes: Sequence[Change], scope: Reach) -> dict[str, set[ReleasedIns
     return after
 
 
-def _unrecorded(index: Index, scope: Reach, after: dict[str, set[ReleasedInstance]]) -> tuple[str, ...]:
-    """Return the hosts whose own newest record does not say what they will hold."""
+def _unrecorded(
+    desired: Desired, index: Index, scope: Reach, after: dict[str, set[ReleasedInstance]]
+) -> tuple[str, ...]:
+    """Return the hosts whose own newest record does not say what they will hold and serve."""
+    pictures = {host: picture.digest for host, picture in desired.routers}
     # Records of one release share their instances between hosts: each is split up by host once.
     splits: dict[int, dict[str, tuple[ReleasedInstance, ...]]] = {}
 
@@ -130,14 +148,19 @@ def _unrecorded(index: Index, scope: Reach, after: dict[str, set[ReleasedInstanc
         splits[id(record.instances)] = split
         return set(split.get(host, ()))
 
+    def served(record: ReleaseRecord | None) -> str | None:
+        return record.router.digest if record is not None and record.router is not None else None
+
+    newests = {host: newest(index.up[host]) for host in sorted(scope.hosts)}
     return tuple(
         host
-        for host in sorted(scope.hosts)
-        if recorded(host, next(reversed(index.up[host].releases), None)) != after.get(host, set())
+        for host, record in newests.items()
+        if recorded(host, record) != after.get(host, set()) or served(record) != pictures.get(host)
     )
 
 
 def _participants(
+    desired: Desired,
     changes: Sequence[Change],
     after: dict[str, set[ReleasedInstance]],
     scope: Reach,
@@ -146,14 +169,18 @@ def _participants(
     hosts = {change.host for change in changes if change.action is not Action.KEEP}
     hosts.update(stale)
     hosts.update(host for host in after if host in scope.hosts)
+    hosts.update(host for host, _ in desired.routers if host in scope.hosts)
     return tuple(sorted(hosts))
 
 
-def _ships(index: Index, changes: Sequence[Change]) -> Iterator[tuple[str, str]]:
+def _ships(
+    index: Index, changes: Sequence[Change], routers: Sequence[RouterChange]
+) -> Iterator[tuple[str, str]]:
     """Yield (host, image id) for each image that a host lacks to start something."""
-    present = {
-        host: {image.id for image in index.up[host].images} for host in {item.host for item in changes}
-    }
+    present = {host: {image.id for image in report.images} for host, report in index.up.items()}
+    for router in routers:
+        if router.desired is not None and router.desired.image not in present[router.host]:
+            yield (router.host, router.desired.image)
     for change in changes:
         if change.desired is not None and change.action is not Action.KEEP and change.resumes is None:
             image = change.desired.config.image
@@ -161,10 +188,28 @@ def _ships(index: Index, changes: Sequence[Change]) -> Iterator[tuple[str, str]]
                 yield (change.host, image)
 
 
-def _builds(desired: Desired, changes: Sequence[Change]) -> Iterator[Artifact]:
+def _builds(
+    desired: Desired, changes: Sequence[Change], routers: Sequence[RouterChange]
+) -> Iterator[Artifact]:
     """Yield what has no id yet and is started: an image that only others stand on may never be needed."""
     started = {change.desired.image for change in changes if change.desired is not None}
-    yield from (artifact for artifact in desired.artifacts if not artifact.id and artifact.name in started)
+    run = {router.desired.image for router in routers if router.desired is not None}
+    for artifact in desired.artifacts:
+        if not artifact.id and (artifact.name in started or artifact.identity in run):
+            yield artifact
+
+
+def _routed(desired: Desired, scope: Reach) -> Iterator[tuple[str, str]]:
+    """Yield (host, service) for each service that a router sends traffic to, sorted."""
+    for host, picture in desired.routers:
+        if host in scope.hosts:
+            yield from ((host, name) for name in sorted({backend.service for backend in picture.backends}))
+
+
+def _held(desired: Desired, changes: Sequence[Change]) -> bool:
+    """Return whether something starts that the spec wants to be held."""
+    hold = {name for name, policy in desired.updates if policy.hold}
+    return any(starts(change) and change.service in hold for change in changes)
 
 
 def _plan(
@@ -174,27 +219,35 @@ def _plan(
     changes: Sequence[Change],
     goes: Retention,
     *,
-    reason: str,
+    routers: tuple[RouterChange, ...],
+    purpose: Purpose,
     participants: tuple[str, ...],
     unrecorded: tuple[str, ...],
 ) -> Plan:
+    ordered = tuple(sorted(changes, key=sort_key))
     return Plan(
         project=desired.project,
         release=f"r{index.last_number + 1}",
-        reason=reason,
-        desired=desired,
-        changes=tuple(sorted(changes, key=sort_key)),
-        builds=tuple(_builds(desired, changes)),
+        reason=purpose.text,
+        desired=replace(desired, jobs=at_home(desired.jobs, ordered)),
+        changes=ordered,
+        builds=tuple(_builds(desired, changes, routers)),
         epoch=index.epoch,
         states=tuple(sorted((host, index.up[host].state) for host in scope.hosts)),
         skipped=scope.skipped,
         forgets=goes.forgets,
-        ships=tuple(sorted(set(_ships(index, changes)))),
+        ships=tuple(sorted(set(_ships(index, changes, routers)))),
         images=goes.images,
         participants=participants,
         unrecorded=unrecorded,
         carried=scope.carried,
         previous=index.current,
+        routers=routers,
+        routed=tuple(_routed(desired, scope)),
+        hold=_held(desired, changes),
+        serving=serving(index, scope.hosts),
+        unserved=unserved(dict(desired.routers), index, changes, scope.carried, scope.hosts),
+        armed=armed(index, scope.hosts),
     )
 
 

@@ -10,10 +10,11 @@ from collections import defaultdict
 from orchestrator.planning.types import Action, Plan
 from orchestrator.protocol.instance import InstanceConfig
 from orchestrator.protocol.messages import ReleasedInstance, ReleaseRecord
+from orchestrator.protocol.routing import RouterConfig
 
 
 def records(plan: Plan, *, created_at: float, author: str) -> dict[str, ReleaseRecord]:
-    """Return the record for each of ``plan.participants``: the same everywhere but for ``configs``.
+    """Return the record for each of ``plan.participants``: all equal but for ``configs`` and ``router``.
 
     What the plan does not look at (``--limit``, a host that is down and unchanged) is carried over from
     the release in force, so that a record always tells of the whole fleet.
@@ -59,11 +60,25 @@ def records(plan: Plan, *, created_at: float, author: str) -> dict[str, ReleaseR
         services=tuple((name, keep[name]) for name in sorted(services) if name in keep),
         depends_on=tuple((name, depends_on[name]) for name in sorted(services) if name in depends_on),
         stop_first=tuple(sorted(stop_first)),
+        endpoints=plan.desired.endpoints,
+        routers=_routers(plan),
     )
+    pictures = dict(plan.desired.routers)
     # Built field by field: what is shared by all hosts must be one object, not a copy for each.
-    return {host: _with_configs(record, configs[host]) for host in plan.participants}
+    return {host: _for_host(record, configs[host], pictures.get(host)) for host in plan.participants}
 
 
-def _with_configs(record: ReleaseRecord, configs: dict[str, InstanceConfig]) -> ReleaseRecord:
-    values = {**vars(record), "configs": tuple(configs[digest] for digest in sorted(configs))}
-    return ReleaseRecord(**values)
+def _routers(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """Return what every router serves: a host that takes no part goes on with what it has."""
+    before = dict(plan.previous.routers if plan.previous else ())
+    taking_part = set(plan.participants)
+    wanted = {host: picture.digest for host, picture in plan.desired.routers if host in taking_part}
+    left = {host: digest for host, digest in before.items() if host not in taking_part}
+    return tuple(sorted({**left, **wanted}.items()))
+
+
+def _for_host(
+    record: ReleaseRecord, configs: dict[str, InstanceConfig], router: RouterConfig | None
+) -> ReleaseRecord:
+    own = tuple(configs[digest] for digest in sorted(configs))
+    return ReleaseRecord(**{**vars(record), "configs": own, "router": router})

@@ -41,6 +41,7 @@ def retention(
     keep: Mapping[str, int],
     participants: Collection[str],
     forget_on: Collection[str],
+    router_images: Mapping[str, str],
 ) -> Retention:
     """Return what goes.
 
@@ -52,6 +53,7 @@ def retention(
         keep: Service -> old releases to keep; services not named keep what their last release said.
         participants: Hosts that get a new record; none means the release in force stays in force.
         forget_on: Hosts whose old records may go.
+        router_images: Host -> image its router runs afterwards.
     """
     olds = index.records if participants else index.records[1:]
     keeps = _keeps(index.records, keep)
@@ -66,7 +68,8 @@ def retention(
         for rank, record in enumerate(reversed(index.up[host].releases))
         if record.id not in valid and (rank or host in participants)
     )
-    return Retention(discards, tuple(sorted(forgets)), tuple(_images(index, changes, discards, forgets)))
+    images = _images(index, changes, discards, forgets, router_images)
+    return Retention(discards, tuple(sorted(forgets)), tuple(images))
 
 
 def _keeps(records: Sequence[ReleaseRecord], keep: Mapping[str, int]) -> dict[str, int]:
@@ -136,12 +139,16 @@ def _why(item: Running, released: int) -> Reason:
 
 
 def _images(
-    index: Index, changes: Sequence[Change], discards: Collection[Change], forgets: Iterable[tuple[str, str]]
+    index: Index,
+    changes: Sequence[Change],
+    discards: Collection[Change],
+    forgets: Iterable[tuple[str, str]],
+    router_images: Mapping[str, str],
 ) -> Iterator[tuple[str, str]]:
     """Yield (host, image id) for each image of ours that only what goes has used, sorted."""
     deleted = {item.current.container.id for item in discards if item.current is not None}
     forgotten = set(forgets)
-    wanted: dict[str, set[str]] = {}
+    wanted: dict[str, set[str]] = {host: {image} for host, image in router_images.items()}
     for change in changes:
         if change.desired is not None:
             wanted.setdefault(change.host, set()).add(change.desired.config.image)
@@ -154,5 +161,7 @@ def _images(
         for record in report.releases:
             images = gone if (host, record.id) in forgotten else needed
             images.update(config.image for config in record.configs)
+            if record.router is not None:
+                images.add(record.router.image)
         present = {image.id for image in report.images}
         yield from ((host, image) for image in sorted((gone & present) - needed))

@@ -1,7 +1,7 @@
 """The plan that puts an old release back in force.
 
-Owns the desired state that a release record stands for: its own configurations, images and secrets,
-never today's. It must not know the spec.
+Owns the desired state that a release record stands for: its own configurations, images, secrets
+and routers' pictures, never today's. It must not know the spec.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from orchestrator.planning.limit import EVERYTHING, Limit
 from orchestrator.planning.observed import Index, by_host
 from orchestrator.planning.reach import config_of
 from orchestrator.planning.reconcile import Purpose, reconcile
+from orchestrator.planning.routing.changes import pictures_in_force
 from orchestrator.planning.types import Artifact, Desired, DesiredInstance, Observed, Plan, Reason
 from orchestrator.protocol.messages import ReleaseRecord
+from orchestrator.protocol.routing import RouterConfig
 
 
 def rollback(
@@ -44,7 +46,7 @@ def rollback(
     target = _target(index, project, release)
     unchanged = _unchanged(index, target, limit)
     plan = reconcile(
-        _desired(project, index, target, unchanged),
+        _desired(project, index, target, unchanged, _pictures(index, target, limit)),
         observed,
         limit=replace(limit, hosts=frozenset(index.up)),
         purpose=Purpose(words := f"rollback to {target.id}", Reason("rollback", words), resume=True),
@@ -94,7 +96,33 @@ def _unchanged(index: Index, target: ReleaseRecord, limit: Limit) -> dict[str, s
     return unchanged
 
 
-def _desired(project: str, index: Index, target: ReleaseRecord, unchanged: dict[str, str]) -> Desired:
+def _pictures(index: Index, target: ReleaseRecord, limit: Limit) -> dict[str, RouterConfig]:
+    """Return what each host's router served in ``target``, with the certificates of today.
+
+    A certificate is no part of a release: an old one may have expired. With a limit to services the
+    routers stay as they are, since they serve the others too.
+    """
+    now = pictures_in_force(index)
+    if limit.services is not None:
+        return now
+    found: dict[str, RouterConfig] = {}
+    for host, report in index.up.items():
+        record = next((record for record in report.releases if record.id == target.id), None)
+        if record is None or record.router is None:
+            continue
+        today = {item.name: item for item in now[host].certificates} if host in now else {}
+        certificates = tuple(today.get(item.name, item) for item in record.router.certificates)
+        found[host] = replace(record.router, certificates=certificates)
+    return found
+
+
+def _desired(
+    project: str,
+    index: Index,
+    target: ReleaseRecord,
+    unchanged: dict[str, str],
+    routers: dict[str, RouterConfig],
+) -> Desired:
     instances = tuple(_instances(index, target, unchanged))
     depends_on = dict(target.depends_on)
     services = sorted({instance.service for instance in target.instances})
@@ -106,6 +134,8 @@ def _desired(project: str, index: Index, target: ReleaseRecord, unchanged: dict[
         depends_on=tuple((service, depends_on.get(service, ())) for service in services),
         keep_releases=tuple(sorted(target.services)),
         explanations=tuple((f"{item.service}[{item.slot}]", f"as in {target.id}") for item in instances),
+        routers=tuple(sorted(routers.items())),
+        endpoints=target.endpoints,
     )
 
 

@@ -6,6 +6,7 @@ the loader.
 
 from __future__ import annotations
 
+import inspect
 import json
 import types
 import typing
@@ -162,7 +163,7 @@ def _section(title: str, part: type[BaseModel]) -> str:
     if part is model.Project:
         rows.append(_DEFAULTS_ROW)
     head = ["| key | value | default | meaning | example |", "|---|---|---|---|---|"]
-    summary = (part.__doc__ or "").strip().replace("``", "`")
+    summary = inspect.cleandoc(part.__doc__ or "").replace("``", "`")
     return "\n".join([f"## {title}\n", f"{summary}\n", *head, *rows, ""])
 
 

@@ -89,7 +89,7 @@ _HTTP_ONLY = ("host", "path", "tls", "redirect", "headers", "max_body", "rate", 
 
 
 class Route(Part):
-    """Traffic from outside to one port of a service. The longest `path` wins, then the most exact `host`."""
+    """Traffic from outside to one port of a service. The most exact `host` wins, then the longest `path`."""
 
     service: Name = Field(description="Name of the service.", examples=["shop"])
     port: PortNumber = Field(

@@ -77,7 +77,10 @@ class Job(Part):
 
 
 class Jobs(Part):
-    """Jobs of a release. They run one after the other, on the host of the service's first instance."""
+    """Jobs of a release, one after the other, where the first new instance is.
+
+    A service that gets no new instance has no jobs to run.
+    """
 
     before_cutover: Annotated[tuple[Job, ...], commands] = Field(
         default=(),

@@ -6,11 +6,13 @@ how a strategy is carried out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.planning.types import (
+    Action,
     CanaryStep,
+    Change,
     CheckPolicy,
     DesiredInstance,
     JobPhase,
@@ -92,16 +94,47 @@ def jobs(
     )
 
 
+def at_home(
+    wanted: Iterable[tuple[str, JobPhase, DesiredInstance]], changes: Iterable[Change]
+) -> tuple[tuple[str, JobPhase, DesiredInstance], ...]:
+    """Return the jobs of services that get a new instance, each where the first of those is.
+
+    That host has the image, answers, and is not outside ``--limit``.
+
+    Args:
+        wanted: From :func:`jobs`.
+        changes: Those of the plan, sorted by (service, slot).
+    """
+    home: dict[str, DesiredInstance] = {}
+    for change in changes:
+        if starts(change) and change.desired is not None:
+            home.setdefault(change.service, change.desired)
+    return tuple(
+        (service, phase, _as_job(home[service], job.slot, job.config.command, job.config.healthcheck))
+        for service, phase, job in wanted
+        if service in home
+    )
+
+
+def starts(change: Change) -> bool:
+    """Return whether a change brings an instance up."""
+    return change.desired is not None and change.action is not Action.KEEP
+
+
 def _jobs(service: Service, model: DesiredInstance) -> Iterator[tuple[JobPhase, DesiredInstance]]:
     wanted = [
         *((JobPhase.BEFORE_CUTOVER, job) for job in service.update.jobs.before_cutover),
         *((JobPhase.AFTER_CONFIRM, job) for job in service.update.jobs.after_confirm),
     ]
     for number, (phase, job) in enumerate(wanted, 1):
-        config = replace(
-            model.config, command=job.command, ports=(), healthcheck=Healthcheck(deadline=job.timeout)
-        )
-        yield phase, replace(model, slot=number, config=config, stop_first=False)
+        yield phase, _as_job(model, number, job.command, Healthcheck(deadline=job.timeout))
+
+
+def _as_job(
+    model: DesiredInstance, number: int, command: tuple[str, ...] | None, check: Healthcheck
+) -> DesiredInstance:
+    config = replace(model.config, command=command, ports=(), healthcheck=check)
+    return replace(model, slot=number, config=config, stop_first=False)
 
 
 def _check(check: Check, service: Service) -> CheckPolicy:
