@@ -22,11 +22,12 @@ from orchestrator.images.dag import Recipe, artifacts, recipes
 from orchestrator.images.shipping import ship
 from orchestrator.images.source import LayerSource, diff_ids
 from orchestrator.images.store import Store
-from orchestrator.inputs import Loaded, read_files
+from orchestrator.inputs import Loaded, read_addresses, read_certificates, read_files
 from orchestrator.planning import desired as wanted
 from orchestrator.planning.limit import Limit, limit
 from orchestrator.planning.observed import Index, builds, observed, placement
 from orchestrator.planning.placement import place
+from orchestrator.planning.routing.changes import pictures_in_force
 from orchestrator.planning.types import Artifact, Desired, Observed
 from orchestrator.ports import RequestFailed, Session
 from orchestrator.protocol.messages import HostReport, Observe
@@ -179,9 +180,9 @@ class Workbench:
 
         Raises:
             SpecError: It cannot be placed or rendered.
-            RequestError: A file or a secret cannot be read.
+            RequestError: A file, a secret or a certificate cannot be read.
         """
-        loaded = self.loaded
+        loaded, index = self.loaded, Index(seen)
         inputs = wanted.Inputs(
             spec_digest=loaded.spec.digest,
             artifacts={artifact.name: artifact for artifact in self.artifacts(known)},
@@ -189,7 +190,11 @@ class Workbench:
             render=render,
             files=self._files,
             secrets=self._secrets,
-            current=placement(Index(seen)),
+            current=placement(index),
+            addresses=read_addresses(loaded.inventory),
+            certificates=self._certificates,
+            endpoints=index.current.endpoints if index.current is not None else (),
+            routers=pictures_in_force(index),
         )
         try:
             return wanted.desired(loaded.spec.project, loaded.inventory, inputs)
@@ -204,6 +209,10 @@ class Workbench:
     @cached_property
     def _files(self) -> Mapping[str, bytes]:
         return read_files(self.loaded)
+
+    @cached_property
+    def _certificates(self) -> Mapping[str, bytes]:
+        return read_certificates(self.loaded)
 
     @cached_property
     def _secrets(self) -> Mapping[tuple[str, str], bytes]:

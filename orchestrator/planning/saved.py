@@ -6,11 +6,11 @@ and the comparison with a fresh plan. It must not know files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.errors import RequestError
-from orchestrator.planning.types import Action, Change, Plan
+from orchestrator.planning.types import Action, Change, Plan, Reason, RouterChange
 
 VERSION = 1
 """Raised when the meaning of a field changes; new fields do not raise it."""
@@ -39,6 +39,7 @@ def plan_document(plan: Plan, request: Mapping[str, Any] | None = None) -> dict[
         "empty": plan.empty,
         "counts": counts,
         "changes": [_change(change) for change in plan.changes],
+        "routers": [_router(change) for change in plan.routers],
         "artifacts": [
             {"name": item.name, "build": item.build, "reference": item.reference, "id": item.id}
             for item in plan.desired.artifacts
@@ -52,6 +53,14 @@ def plan_document(plan: Plan, request: Mapping[str, Any] | None = None) -> dict[
         "placement": [{"instance": name, "reason": why} for name, why in plan.desired.explanations],
         "states": dict(plan.states),
         "epoch": plan.epoch,
+    }
+
+
+def _router(change: RouterChange) -> dict[str, Any]:
+    return {
+        "host": change.host,
+        "digest": change.desired.digest if change.desired is not None else "",
+        "reasons": _reasons(change.reasons),
     }
 
 
@@ -84,10 +93,12 @@ def _change(change: Change) -> dict[str, Any]:
         "digest": change.desired.config.digest if change.desired else "",
         "current": change.current.container.id if change.current else "",
         "resumes": change.resumes.container.id if change.resumes else "",
-        "reasons": [
-            {"code": reason.code, "message": reason.message, "path": reason.path} for reason in change.reasons
-        ],
+        "reasons": _reasons(change.reasons),
     }
+
+
+def _reasons(reasons: Iterable[Reason]) -> list[dict[str, str]]:
+    return [{"code": reason.code, "message": reason.message, "path": reason.path} for reason in reasons]
 
 
 def _differences(saved: Document, new: Document) -> Iterator[str]:
@@ -100,6 +111,7 @@ def _differences(saved: Document, new: Document) -> Iterator[str]:
     if saved["release"] != new["release"]:
         yield f"the next release is {new['release']}, not {saved['release']}"
     yield from _changes(saved, new)
+    yield from _routers(saved, new)
     for key, what in (
         ("forgets", "old releases to forget"),
         ("removed_images", "images to remove"),
@@ -143,6 +155,17 @@ def _changes(saved: Document, new: Document) -> Iterator[str]:
             yield f"{action} {name} on {host} was not planned"
         elif old[key] != fresh[key]:
             yield f"{action} {name} on {host} would run another configuration"
+
+
+def _routers(saved: Document, new: Document) -> Iterator[str]:
+    """Yield the routers that would be changed in another way, as far as their image is known."""
+    old, fresh = (
+        {item["host"]: item["digest"] for item in document.get("routers", ())} for document in (saved, new)
+    )
+    comparable = saved["builds"] == new["builds"]
+    for host in sorted(old.keys() | fresh.keys()):
+        if host not in old or host not in fresh or (comparable and old[host] != fresh[host]):
+            yield f"the router of {host} would be changed in another way"
 
 
 def _lines(document: Document, unbuilt: set[str]) -> Iterator[tuple[tuple[str, str, str, str], str]]:

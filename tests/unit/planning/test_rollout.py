@@ -39,7 +39,8 @@ def test_a_rolling_replacement() -> None:
     assert waits["stop a api[1]"] == ("start a api[1]",)
     assert waits["start b api[2]"] == ("stop a api[1]",)
     assert waits["start c api[3]"] == ("stop b api[2]",)
-    two = after(rolled_out(plan, max_parallel=2))
+    spec = {"replicas": 3, "environment": {"A": "1"}, "update": {"max_parallel": 2}}
+    two = after(rolled_out(planned(project({"api": spec}), model)))
     assert two["start b api[2]"] == ()
     assert two["start c api[3]"] == ("stop a api[1]",)
 
