@@ -42,7 +42,8 @@ class Backend:
     """Inside the containers."""
     mode: str = "http"
     """``http`` or ``tcp``."""
-    balance: str = "leastconn"
+    balance: str = "roundrobin"
+    """HAProxy's; shares are exact with ``roundrobin`` alone: ``leastconn`` ignores weights while few ask."""
     check_path: str = ""
     """HTTP path of the health check; empty: a connection is enough."""
     inter: float = 0.3
