@@ -91,10 +91,20 @@ class Session(Protocol):
 
 
 class Fleet(Protocol):
-    """The hosts one run may talk to, each connected once."""
+    """The hosts one run may talk to, each connected once unless it is asked for more."""
 
     def session(self, host: str) -> Session:
         """Return the session of ``host``, connecting first when needed.
+
+        Raises:
+            orchestrator.errors.HostError: It cannot be reached or used.
+        """
+        ...
+
+    def fresh(self, host: str) -> Session:
+        """Return another session with ``host``, over a connection of its own; the caller closes it.
+
+        It proves that the host can still be reached, which no session opened earlier does.
 
         Raises:
             orchestrator.errors.HostError: It cannot be reached or used.

@@ -15,13 +15,13 @@ from orchestrator.events import LeaseTaken, Warned
 from orchestrator.execution import explain, leases
 from orchestrator.execution.executor import execute
 from orchestrator.execution.operations import Terms
-from orchestrator.execution.restore import UNCHANGED, Restored, restore
+from orchestrator.execution.restore import UNCHANGED, Restored, restore, without
 from orchestrator.execution.survey import Recorded, Survey, survey, touched
-from orchestrator.execution.world import INTERRUPTED, Aborted, Execution, World
+from orchestrator.execution.world import ARMED, CONFIRMED, INTERRUPTED, Aborted, Execution, World
 from orchestrator.planning.release import records
 from orchestrator.planning.rollout import rollout
-from orchestrator.planning.types import Action, Plan, Step, StepKind
-from orchestrator.planning.undo import undo
+from orchestrator.planning.types import Action, Plan, Step, StepKind, Strategy
+from orchestrator.planning.undo import forward, undo
 from orchestrator.ports import Fleet, Session
 
 _COUNTED = {
@@ -41,6 +41,8 @@ class Outcome:
     ok: bool
     release: str = ""
     """The release this run put in force; empty when it put none."""
+    held: str = ""
+    """The release that runs without traffic now and waits for promote or abort."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """``create``, ``replace``, ``remove``, ``keep`` -> instances; all 0 when nothing came of it."""
     bytes_sent: int = 0
@@ -118,6 +120,7 @@ class _Run:
         self._hosts = tuple(sorted({step.host for step in steps}))
         self._execution = Execution()
         self._in_force = False
+        self._held = False
 
     def run(self) -> Outcome:
         if not self._steps:
@@ -142,19 +145,29 @@ class _Run:
             clock=self._clock,
         )
         world.listener(LeaseTaken(claim.epoch, self._hosts))
-        terms = Terms(claim.project, claim.release, epochs)
+        terms = Terms(claim.project, claim.release, epochs, self._plan.desired.router_secrets)
         try:
             self._execution = execute(world, terms, self._steps)
         except Aborted as abort:
             self._execution = abort.execution
             raise
-        commits = [step.id for step in self._steps if step.kind is StepKind.COMMIT]
-        if not self._execution.stopped:
-            self._in_force = bool(commits)
-            return None
+        if self._execution.stopped:
+            return self._judge(terms)
+        self._in_force = bool(self._commits)
+        self._held = self._holds
+        return None
+
+    def _judge(self, terms: Terms) -> DeployError | None:
+        """Find out what a run that stopped has left, and put it back or finish it."""
+        world, claim, commits = self._world, self._claim, self._commits
         if not commits and self._essentials_done:
+            self._held = self._holds
             return self._stopped_late()
         found = survey(world, terms, claim, self._steps, self._execution)
+        if self._stands(found):
+            return self._finish(found)
+        if self._pauses:
+            return self._paused()
         back = undo(self._steps, found.begun, found.containers)
         decided = not back and not found.begun.isdisjoint(commits)
         if found.recorded is Recorded.EVERYWHERE or (decided and found.recorded is Recorded.SOMEWHERE):
@@ -163,6 +176,68 @@ class _Run:
         if decided:
             return self._undecided(found)
         return self._verdict(restore(world, found, self._steps, back, reason=self._reason))
+
+    def _stands(self, found: Survey) -> bool:
+        """Tell whether every host was asked to confirm, none has gone back, and one at least stands.
+
+        Before that the whole fleet goes back, hosts that have confirmed included: what is old still runs
+        everywhere. From then on nothing is taken back.
+        """
+        confirms = [step.id for step in self._steps if step.kind is StepKind.CONFIRM]
+        states = [found.guards.get(name, "") for name in confirms]
+        return CONFIRMED in states and all(state in {CONFIRMED, ARMED} for state in states)
+
+    def _finish(self, found: Survey) -> DeployError | None:
+        """Do what is left of a cutover that stands: confirm where an answer was lost, and record it."""
+        stands = {name for name, state in found.guards.items() if state == CONFIRMED}
+        rest = forward(self._steps, self._execution.done | stands)
+        rest = without(rest, found.gone)
+        result = execute(self._world, found.terms, rest, tolerate=_nothing)
+        late = [failed for failed in result.failures if failed.step.kind is StepKind.CONFIRM]
+        if late:
+            self._execution = replace(self._execution, failures=(*self._execution.failures, *late))
+            again = replace(found, begun=found.begun | result.done | result.uncertain)
+            back = undo(self._steps, again.begun, again.containers)
+            return self._verdict(restore(self._world, again, self._steps, back, reason=self._reason))
+        done = self._execution.done | result.done
+        if any(name in done for name in self._commits) or found.recorded is Recorded.SOMEWHERE:
+            self._in_force = True
+            return self._stopped_late()
+        failures = [explain.message(failed) for failed in result.failures]
+        gone = [f"{host}: {why}" for host, why in found.gone.items()]
+        return NotRestored(
+            f"{self._reason}; {self._claim.release} serves on every host, but no host has recorded it",
+            hint="apply again: it records the release and stops what is old",
+            context=[*failures, *gone],
+        )
+
+    @property
+    def _pauses(self) -> bool:
+        """Tell whether what failed is to be left as it is."""
+        cause = self._execution.cause
+        policy = dict(self._plan.desired.updates).get(cause.step.service) if cause is not None else None
+        return (
+            policy is not None
+            and policy.on_failure == "pause"
+            and policy.strategy is Strategy.ROLLING
+            and not any(step.kind is StepKind.ARM and step.id in self._execution.done for step in self._steps)
+        )
+
+    def _paused(self) -> DeployError:
+        """Judge a rollout that failed part of the way and stays there, as its policy wants."""
+        return ApplyFailed(
+            f"{self._reason}; the rollout is paused: what was replaced until then stays",
+            hint="mend it and apply again to go on, or roll back",
+            context=explain.context(self._execution, ()),
+        )
+
+    @property
+    def _commits(self) -> list[str]:
+        return [step.id for step in self._steps if step.kind is StepKind.COMMIT]
+
+    @property
+    def _holds(self) -> bool:
+        return any(step.kind is StepKind.HOLD for step in self._steps)
 
     @property
     def _reason(self) -> str:
@@ -176,7 +251,9 @@ class _Run:
 
     def _stopped_late(self) -> DeployError | None:
         """Judge a run that stopped when only clean-up was left."""
-        state = f"release {self._claim.release} is in force" if self._in_force else "nothing is put back"
+        state = "nothing is put back"
+        if self._in_force or self._held:
+            state = f"release {self._claim.release} is {'in force' if self._in_force else 'held'}"
         if self._execution.stopped == INTERRUPTED:
             return Interrupted(
                 f"interrupted while cleaning up; {state}", hint="the next run cleans up what is left"
@@ -224,13 +301,14 @@ class _Run:
     def _outcome(self, error: DeployError | None) -> Outcome:
         done = error is None
         counts = dict.fromkeys(_COUNTED.values(), 0)
-        if done or self._in_force:
+        if done or self._in_force:  # a held release counts: its instances run
             for change in self._plan.changes:
                 if name := _COUNTED.get(change.action):
                     counts[name] += 1
         return Outcome(
             ok=done,
             release=self._claim.release if self._in_force else "",
+            held=self._claim.release if self._held else "",
             counts=counts,
             bytes_sent=self._sessions.bytes_sent,
             round_trips=self._sessions.round_trips,
@@ -252,6 +330,12 @@ class _Sessions:
         self._used.setdefault(session, host)
         return session
 
+    def fresh(self, host: str) -> Session:
+        """See :class:`~orchestrator.ports.Fleet`; called from workers."""
+        session = self._fleet.fresh(host)
+        self._used.setdefault(session, host)
+        return session
+
     def close(self) -> None:
         """Let go of every host: the agents end what they are at, and the leases end with them."""
         for session in list(self._used):
@@ -267,6 +351,11 @@ class _Sessions:
         for session, host in list(self._used.items()):
             trips[host] += session.round_trips
         return dict(sorted(trips.items()))
+
+
+def _nothing(_failed: Step, _later: Step) -> bool:
+    """Let nothing follow what did not work out, and go on with the rest."""
+    return False
 
 
 _BETWEEN = "in between the old and the new: the next apply heals it"

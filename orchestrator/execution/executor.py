@@ -18,10 +18,13 @@ from orchestrator.errors import DeployError, HostError, HostUnreachable
 from orchestrator.events import StepFailed, StepFinished, StepProgress, StepSkipped, StepStarted
 from orchestrator.execution.loop import reraise
 from orchestrator.execution.operations import Terms, perform
-from orchestrator.execution.schedule import Batch, Schedule, Skip, State, Tolerance
+from orchestrator.execution.outages import Outages
+from orchestrator.execution.schedule import DECISIONS, Batch, Schedule, Skip, State, Tolerance
 from orchestrator.execution.world import (
     CANCELLED,
+    CONFIRMED,
     INTERRUPTED,
+    REVERTED,
     UNREACHABLE,
     UPSTREAM,
     Aborted,
@@ -31,7 +34,7 @@ from orchestrator.execution.world import (
 )
 from orchestrator.planning.types import Step, StepKind
 from orchestrator.ports import Call, RequestFailed, Session
-from orchestrator.protocol.messages import Commit, Failure, OperationProgress, Performed
+from orchestrator.protocol.messages import Commit, Confirm, Failure, OperationProgress, Performed
 
 
 def execute(
@@ -46,14 +49,25 @@ def execute(
         world: The ports to work through.
         terms: Project, release and the epochs of the leases held.
         steps: In any order; see :class:`~orchestrator.planning.types.Step`.
-        tolerate: For restoring: carry out as much as possible. Nothing stops the run but a second
-            Ctrl-C, and a failure skips only what must not happen after it.
+        tolerate: For restoring and finishing: carry out as much as possible. Nothing stops the run but a
+            second Ctrl-C, and a failure skips only what must not happen after it.
 
     Raises:
         Aborted: A second Ctrl-C.
         ValueError: The steps wait for each other, or for steps that are not there.
     """
     return _Run(world, terms, steps, tolerate).run()
+
+
+def goes_anyway(failed: Step, later: Step) -> bool:
+    """Tell whether ``later`` happens although ``failed`` did not work out, in a run that goes forward.
+
+    What is old has to stop: a session that could not be drained, or a late job, holds up nothing.
+    """
+    return not failed.essential and failed.kind in _HOLDS_UP_NOTHING and not later.essential
+
+
+_HOLDS_UP_NOTHING = frozenset({StepKind.DRAIN, StepKind.JOB})
 
 
 @dataclass(eq=False)
@@ -65,8 +79,8 @@ class _Request:
 
     @property
     def cancellable(self) -> bool:
-        """A commit is one rename on the host: asking it to stop would only blur the answer."""
-        return self.batch.steps[0].kind is not StepKind.COMMIT
+        """A decision is one rename on the host: asking it to stop would only blur the answer."""
+        return self.batch.steps[0].kind not in DECISIONS
 
 
 class _Run:
@@ -76,7 +90,8 @@ class _Run:
         self._world = world
         self._terms = terms
         self._keep_going = tolerate is not None
-        self._schedule = Schedule(steps, world.limits, tolerate)
+        self._schedule = Schedule(steps, world.limits, tolerate or goes_anyway)
+        self._outages = Outages(steps)
         self._names = tuple(step.id for step in steps)
         self._requests: set[_Request] = set()
         self._begun: dict[str, float] = {}
@@ -147,8 +162,12 @@ class _Run:
             if why := self._lost.get(batch.host):
                 # A new session would hold no lease: nothing may be done there in this run.
                 raise HostUnreachable(batch.host, why)
+            kind = batch.steps[0].kind
+            if kind is StepKind.CONFIRM:
+                self._world.loop.spawn(partial(self._confirm, request))
+                return
             session = self._world.fleet.session(batch.host)
-            if batch.steps[0].kind is StepKind.SHIP:
+            if kind is StepKind.SHIP:
                 self._world.loop.spawn(partial(self._ship, session, request))
             else:
                 self._ask(session, request)
@@ -170,6 +189,27 @@ class _Run:
         if first.record is None:
             raise ValueError(f"{first.id}: nothing to commit")
         return Commit(self._terms.project, self._terms.epoch(batch.host), first.record)
+
+    def _confirm(self, request: _Request) -> None:
+        """Connect anew and ask for the confirm; runs in a worker, which may block."""
+        post, step = self._world.loop.post, request.batch.steps[0]
+        try:
+            session = self._world.fleet.fresh(step.host)
+        except HostError as error:
+            post(partial(self._refused, request, error))
+            return
+        except BaseException as defect:  # noqa: BLE001 - it must surface where somebody can see it
+            post(partial(reraise, defect))
+            return
+
+        def on_done(call: Call) -> None:
+            post(partial(self._confirmed, request, session, call))
+
+        try:
+            request.call = session.request(Confirm(self._terms.project, step.name), on_done=on_done)
+        except (RequestFailed, HostError) as error:
+            session.close()
+            post(partial(self._refused, request, error))
 
     def _ship(self, session: Session, request: _Request) -> None:
         """Send one image; runs in a worker, which may block."""
@@ -210,6 +250,20 @@ class _Run:
             self._begin(step)
             self._world.listener(StepProgress(step, news.phase, news.detail))
 
+    def _confirmed(self, request: _Request, session: Session, call: Call) -> None:
+        try:
+            answer = call.result(0)
+        except (RequestFailed, HostError) as error:
+            self._refused(request, error)
+        else:
+            self._requests.discard(request)
+            step = request.batch.steps[0]
+            if answer.state == CONFIRMED:
+                self._finish(step)
+            else:
+                self._fail(step, Failure(REVERTED, "the host went back by itself: its time was up"))
+        session.close()
+
     def _answered(self, request: _Request, call: Call) -> None:
         try:
             answer = call.result(0)
@@ -241,7 +295,8 @@ class _Run:
             reason = error.failure
             self._settle(request, Failure(reason.code, reason.message, logs=reason.context))
         elif isinstance(error, HostError):
-            self._lost.setdefault(request.batch.host, error.message.removeprefix(f"{error.host}: "))
+            if request.batch.steps[0].kind is not StepKind.CONFIRM:  # that one has a session of its own
+                self._lost.setdefault(request.batch.host, error.message.removeprefix(f"{error.host}: "))
             self._unclear.update(step.id for step in self._open(request))
             self._settle(request, Failure(UNREACHABLE, error.message))
         else:
@@ -267,7 +322,9 @@ class _Run:
 
     def _finish(self, step: Step, *, note: str = "", bytes_sent: int = 0, seconds: float = 0.0) -> None:
         self._begin(step)
-        took = seconds or self._world.timer() - self._begun[step.id]
+        now = self._world.timer()
+        took = seconds or now - self._begun[step.id]
+        note = note or self._outages.ended(step, self._begun[step.id], now)
         self._world.listener(StepFinished(step, took, bytes_sent, note))
         for turn in self._schedule.done(step.id):
             self._begin(turn)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.events import StepFailed
-from orchestrator.execution.world import CANCELLED, UNREACHABLE, Execution
+from orchestrator.execution.world import CANCELLED, REVERTED, UNREACHABLE, Execution
 from orchestrator.planning.types import Step, StepKind
 
 _OTHERS = 5
@@ -24,11 +24,25 @@ _VERBS = {
     StepKind.FORGET: "forget release",
     StepKind.REMOVE_VOLUME: "remove volume",
     StepKind.REMOVE_IMAGE: "remove image",
+    StepKind.ROUTER: "configure the router",
+    StepKind.ATTACH: "give a place in the router to",
+    StepKind.DETACH: "take out of the router",
+    StepKind.SHIFT: "move the traffic of",
+    StepKind.DRAIN: "drain",
+    StepKind.WATCH: "keep healthy under traffic:",
+    StepKind.CHECK: "pass the check of",
+    StepKind.JOB: "run the job",
+    StepKind.ARM: "arm the way back",
+    StepKind.DISARM: "disarm the way back",
+    StepKind.CONFIRM: "confirm the cutover",
+    StepKind.HOLD: "hold the release",
+    StepKind.UNHOLD: "forget the held release",
 }
 
 _HINTS = {
     "unhealthy": "see what its healthcheck got and its last lines above; the instance is kept, stopped",
     "exited": "see its last lines above; the instance is kept, stopped, until the next apply",
+    REVERTED: "the cutover took longer than the host waits: see which step was slow, then apply again",
     "no-space": "free space on the host, for instance with 'deploy prune'",
     "conflict": "something else on the host has that name, port or volume: see 'deploy status'",
     UNREACHABLE: "see that the host is up and reachable, then apply again",
@@ -38,13 +52,20 @@ _HINTS = {
 def describe(step: Step) -> str:
     """Say what a step is about: ``start api[1] on web-1``."""
     words = [_VERBS[step.kind]]
-    if step.service:
+    if step.kind is StepKind.JOB:
+        words.append(step.name)
+    elif step.service:
         words.append(f"{step.service}[{step.slot}]" if step.slot else step.service)
     elif step.kind is StepKind.SHIP:
         words.append(step.image.removeprefix("sha256:")[:12])
-    elif step.name:
+    elif step.name and step.kind not in _OF_THE_HOST:
         words.append(step.name)
     return f"{' '.join(words)} on {step.host}"
+
+
+_OF_THE_HOST = frozenset(
+    {StepKind.ARM, StepKind.DISARM, StepKind.CONFIRM, StepKind.HOLD, StepKind.UNHOLD, StepKind.ROUTER}
+)
 
 
 def message(failed: StepFailed) -> str:

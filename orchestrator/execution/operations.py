@@ -1,18 +1,19 @@
 """Steps as the protocol says them.
 
 Owns the translation of a batch of steps into one ``perform`` request, and which contents travel with
-it: only what the ``start`` operations of this very request need. Values of secrets pass through here
-and nowhere else in this folder; they are in no event and no repr.
+it: only what the operations of this very request need. Values of secrets pass through here and nowhere
+else in this folder; they are in no event and no repr.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.planning.types import Step, StepKind
 from orchestrator.protocol.messages import Operation, Perform
+from orchestrator.protocol.routing import Arm, Check, RouterConfig, Shift, Watch
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Terms:
     """Of instances that are started."""
     epochs: tuple[tuple[str, int], ...]
     """(host, epoch of the lease held there)."""
+    certificates: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    """(HMAC, bundle) of what routers serve with. Never shown."""
 
     def epoch(self, host: str) -> int:
         """Return the epoch held on ``host``.
@@ -40,9 +43,12 @@ def perform(terms: Terms, host: str, steps: Sequence[Step]) -> Perform:
     contents: dict[str, str] = {}
     secrets: dict[str, str] = {}
     for step in steps:
-        if step.kind is StepKind.START and step.desired is not None:
+        if step.kind in _CREATES and step.desired is not None:
             contents.update((key, _base64(value)) for key, value in step.desired.contents)
             secrets.update((key, _base64(value)) for key, value in step.desired.secrets)
+        if isinstance(step.routing, RouterConfig):
+            used = {certificate.hmac for certificate in step.routing.certificates}
+            secrets.update((key, _base64(value)) for key, value in terms.certificates if key in used)
     return Perform(
         project=terms.project,
         epoch=terms.epoch(host),
@@ -53,17 +59,30 @@ def perform(terms: Terms, host: str, steps: Sequence[Step]) -> Perform:
 
 
 def _operation(terms: Terms, step: Step, numbers: dict[str, int]) -> Operation:
+    routing = step.routing
+    arm = routing if isinstance(routing, Arm) else None
     return Operation(
         id=numbers[step.id],
         kind=step.kind.value.replace("-", "_"),
         after=tuple(numbers[before] for before in step.after if before in numbers),
         service=step.service,
         slot=step.slot,
-        release=terms.release,
-        config=step.desired.config if step.kind is StepKind.START and step.desired is not None else None,
+        release=step.release or terms.release,
+        config=step.desired.config if step.kind in _CREATES and step.desired is not None else None,
         container=step.container,
         name=step.name,
+        seconds=step.seconds,
+        router=routing if isinstance(routing, RouterConfig) else None,
+        shift=routing if isinstance(routing, Shift) else None,
+        watch=routing if isinstance(routing, Watch) else None,
+        check=routing if isinstance(routing, Check) else None,
+        arm=Arm(step.name, 0.0) if step.kind is StepKind.DISARM else arm,
+        held=step.held,
     )
+
+
+_CREATES = frozenset({StepKind.START, StepKind.JOB})
+"""Kinds that make a container of a configuration."""
 
 
 def _base64(value: bytes) -> str:

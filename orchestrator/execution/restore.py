@@ -49,7 +49,7 @@ def restore(
     if not back:
         return Restored(ok=True, states=tuple((host, UNCHANGED) for host in hosts))
     world.listener(RestoreStarted(reason, len(back)))
-    result = execute(world, found.terms, _without(back, found.gone), tolerate=_may_follow)
+    result = execute(world, found.terms, without(back, found.gone), tolerate=_may_follow)
     gone = {**result.lost, **found.gone}
     verdicts = _Verdicts([step for step in steps if step.id in found.begun], back, result, gone)
     states = tuple((host, verdicts.state(host)) for host in hosts)
@@ -61,15 +61,29 @@ def restore(
 def _may_follow(failed: Step, later: Step) -> bool:
     """Tell whether ``later`` may happen although ``failed`` did not work out.
 
-    Only one thing must not: to stop a new instance whose predecessor does not run again. A mixed state
-    that serves is better than none that does.
+    What must not: to take the traffic from a new instance, or to stop it, before its predecessor can
+    have it. A mixed state that serves is better than none that does.
     """
-    same = (failed.host, failed.service, failed.slot) == (later.host, later.service, later.slot)
-    return not (same and failed.kind is StepKind.RESUME and later.kind is StepKind.STOP)
+    if (failed.host, failed.service) != (later.host, later.service):
+        return True
+    pair = (failed.kind, later.kind)
+    return pair not in _OF_A_SERVICE and not (failed.slot == later.slot and pair in _OF_AN_INSTANCE)
 
 
-def _without(back: Sequence[Step], gone: Collection[str]) -> tuple[Step, ...]:
-    """Leave out the steps of hosts that are gone; the others no longer wait for those."""
+_OF_A_SERVICE = frozenset(
+    {
+        (StepKind.RESUME, StepKind.SHIFT),
+        (StepKind.ATTACH, StepKind.SHIFT),
+        (StepKind.SHIFT, StepKind.DETACH),
+        (StepKind.SHIFT, StepKind.STOP),
+    }
+)
+_OF_AN_INSTANCE = frozenset({(StepKind.RESUME, StepKind.STOP), (StepKind.DETACH, StepKind.STOP)})
+"""(what failed, what waits for it) -> it is not done, for the same service and for the same instance."""
+
+
+def without(back: Sequence[Step], gone: Collection[str]) -> tuple[Step, ...]:
+    """Return ``back`` but the steps of hosts that are gone; the others no longer wait for those."""
     kept = [step for step in back if step.host not in gone]
     ids = {step.id for step in kept}
     return tuple(replace(step, after=tuple(b for b in step.after if b in ids)) for step in kept)

@@ -35,7 +35,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Batch:
-    """Steps that leave together: one ship, one commit, or the operations of one request."""
+    """Steps that leave together: one ship, one decision, or the operations of one request."""
 
     host: str
     steps: tuple[Step, ...]
@@ -61,7 +61,7 @@ class Schedule:
         steps: In any order.
         limits: How much may be under way at the same time.
         tolerate: Asked when a step does not end well; without it whatever waits for that is skipped. A
-            host knows no tolerance, so with it nothing is fused.
+            host knows no tolerance: steps that it would join are not fused.
 
     Raises:
         ValueError: Two steps share an id, a step waits for one that is not there, or for itself.
@@ -106,7 +106,7 @@ class Schedule:
         operations: defaultdict[str, list[str]] = defaultdict(list)
         for name in sorted(self._ready, key=self._order.__getitem__):
             step = self._steps[name]
-            if step.kind is StepKind.COMMIT:
+            if step.kind in DECISIONS:
                 batches.append(self._hand(step.host, [name]))
             elif step.kind is StepKind.SHIP:
                 if self._ship_fits(step.host):
@@ -137,10 +137,10 @@ class Schedule:
     def stop(self, because: str) -> tuple[Skip, ...]:
         """Start nothing any more: skip all that is pending. What was handed over goes on.
 
-        A release that is being recorded is recorded everywhere: commits that follow one are spared.
+        What is being decided is decided everywhere: commits that follow one are spared, and so are confirms.
         """
         pending = [name for name in self._order if self._state[name] is State.PENDING]
-        return self._skip([name for name in pending if not self._follows_commit(name)], because)
+        return self._skip([name for name in pending if not self._follows_its_like(name)], because)
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -172,9 +172,10 @@ class Schedule:
             self._ready.add(name)
         return True
 
-    def _follows_commit(self, name: str) -> bool:
-        return self._steps[name].kind is StepKind.COMMIT and any(
-            self._steps[before].kind is StepKind.COMMIT and self._state[before] in _GOING_WELL
+    def _follows_its_like(self, name: str) -> bool:
+        kind = self._steps[name].kind
+        return kind in DECISIONS and any(
+            self._steps[before].kind is kind and self._state[before] in _GOING_WELL
             for before in self._steps[name].after
         )
 
@@ -212,8 +213,6 @@ class Schedule:
             if not self._lanes.enter(name, host, [b for b in self._steps[name].after if b in chosen]):
                 continue
             chosen[name] = None
-            if self._tolerate:
-                continue
             for after in self._dependants[name]:
                 step = self._steps[after]
                 if (
@@ -221,14 +220,24 @@ class Schedule:
                     and step.kind in OPERATIONS
                     and self._state[after] is State.PENDING
                     and self._waits[after] <= chosen.keys()
+                    and not self._tolerated(step)
                 ):
                     heapq.heappush(heap, (self._order[after], after))
         return list(chosen)
 
+    def _tolerated(self, step: Step) -> bool:
+        """Tell whether ``step`` may start although something it still waits for fails."""
+        tolerate = self._tolerate
+        waits = self._waits[step.id]
+        return tolerate is not None and any(tolerate(self._steps[before], step) for before in waits)
+
 
 _GOING_WELL = frozenset({State.HANDED, State.DONE})
 
-OPERATIONS = frozenset(StepKind) - {StepKind.SHIP, StepKind.COMMIT}
+DECISIONS = frozenset({StepKind.CONFIRM, StepKind.COMMIT})
+"""Kinds that decide something on their host: a request each, never cancelled, never left half-made."""
+
+OPERATIONS = frozenset(StepKind) - {StepKind.SHIP} - DECISIONS
 """Kinds that travel in a ``perform`` request; their values are the protocol's names."""
 
 

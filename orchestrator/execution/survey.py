@@ -1,6 +1,7 @@
 """After a run that stopped: reaching lost hosts again, and finding out what was left uncertain.
 
-Owns the questions only: is the host there, did a start create a container, was the release recorded.
+Owns the questions only: is the host there, did a start create a container, was the release recorded,
+does the host know that its cutover stands.
 A host whose session was lost is asked for a new lease first, under a higher epoch: the old session,
 should it still live somewhere, can then change nothing more there. What follows from the answers is
 :mod:`.restore`'s and :mod:`.apply`'s.
@@ -10,13 +11,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import HostError
 from orchestrator.execution.gather import Answer, gather
 from orchestrator.execution.leases import Claim, request
 from orchestrator.execution.operations import Terms
-from orchestrator.execution.world import Execution, World
+from orchestrator.execution.schedule import DECISIONS
+from orchestrator.execution.world import CONFIRMED, Execution, World
 from orchestrator.planning.types import Step, StepKind
 from orchestrator.protocol.messages import HostReport, Observe
 
@@ -45,6 +47,8 @@ class Survey:
     containers: Mapping[str, str]
     """Step id -> container, as far as there is one."""
     recorded: Recorded
+    guards: Mapping[str, str] = field(default_factory=dict)
+    """``CONFIRM`` that was begun -> state of its host's guard; empty when it could not be asked."""
 
 
 def touched(steps: Sequence[Step], execution: Execution) -> frozenset[str]:
@@ -78,11 +82,13 @@ def survey(world: World, terms: Terms, claim: Claim, steps: Sequence[Step], exec
     never.update(name for name, there in known.items() if there is False)
     everywhere = sum(step.kind is StepKind.COMMIT for step in steps)
     recorded = _recorded(tuple(known.values()), everywhere)
-    return Survey(terms, gone, frozenset(s.id for s in begun) - never, containers, recorded)
+    confirms = [step for step in begun if step.kind is StepKind.CONFIRM]
+    guards = {step.id: _guard(step, execution, reports.get(step.host)) for step in confirms}
+    return Survey(terms, gone, frozenset(s.id for s in begun) - never, containers, recorded, guards)
 
 
 def _is_unclear(step: Step, execution: Execution) -> bool:
-    if step.kind is StepKind.COMMIT:
+    if step.kind in DECISIONS:
         return step.id not in execution.done
     return step.kind is StepKind.START and step.id not in execution.containers
 
@@ -133,6 +139,14 @@ def _in_journal(commit: Step, execution: Execution, report: HostReport | None) -
     if report is None or commit.record is None:
         return None
     return any(known.id == commit.record.id for known in report.releases)
+
+
+def _guard(confirm: Step, execution: Execution, report: HostReport | None) -> str:
+    """Return how a host has taken a confirm."""
+    if confirm.id in execution.done:
+        return CONFIRMED
+    guard = report.routing.guard if report is not None and report.routing is not None else None
+    return guard.state if guard is not None and guard.cutover == confirm.name else ""
 
 
 def _recorded(known: Sequence[bool | None], everywhere: int) -> Recorded:

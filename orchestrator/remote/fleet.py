@@ -58,6 +58,7 @@ class SshFleet:
         self._sessions: dict[str, Future[AgentSession]] = {}
         self._earlier: dict[str, AgentSession] = {}
         """Lost sessions, whose hosts have been tried again."""
+        self._fresh: list[AgentSession] = []
         self._connections: list[SshConnection] = []
         self._bundle: Bundle | None = None
         self._connector: Connector | None = None
@@ -73,6 +74,25 @@ class SshFleet:
             HostError: It cannot be reached or used.
         """
         return self._begin(host).result()
+
+    def fresh(self, host: str) -> AgentSession:
+        """Return another session with ``host``, over a connection of its own; see the port.
+
+        Raises:
+            HostError: It cannot be reached or used.
+        """
+        with self._lock:
+            closed = self._closed
+        if closed:
+            raise HostUnreachable(host, "the run is over")
+        session = self._start(host).session
+        with self._lock:
+            self._fresh.append(session)
+            late = self._closed
+        if late:
+            self.close()  # the connection came after the others were closed
+            raise HostUnreachable(host, "the run is over")
+        return session
 
     def connect_all(self, hosts: Iterable[str]) -> dict[str, Session | HostError]:
         """Connect to ``hosts`` in parallel; return each one's session, or why there is none."""
@@ -100,7 +120,9 @@ class SshFleet:
         if pool is not None:
             # Not waited for: a host that does not answer must not hold up the end of a run.
             pool.shutdown(wait=False, cancel_futures=True)
-        for session in self.sessions.values():
+        with self._lock:
+            fresh = tuple(self._fresh)
+        for session in (*self.sessions.values(), *fresh):
             session.close()
         with self._lock:
             connections, self._connections = self._connections, []

@@ -116,6 +116,14 @@ class FakeController:
             session = self.sessions[host] = FakeSession(self.fleet, there)
         return session
 
+    def fresh(self, host: str) -> FakeSession:
+        """Return a session of its own, as a new connection gives one."""
+        there = self.fleet.hosts[host]
+        self.fleet.reach(there, "connects anew")
+        if there.down:
+            raise HostUnreachable(host, "connection refused")
+        return FakeSession(self.fleet, there)
+
     def close(self) -> None:
         """End all sessions."""
         for session in self.sessions.values():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from support.fleet_host import Failing, Hanging
+from support.fleet_router import KINDS
 
 from orchestrator.ports import RequestFailed
 from orchestrator.protocol import messages as m
@@ -102,6 +103,9 @@ class FakeAgent:
         self.host.releases[self.params.record.id] = self.params.record
         return m.Done()
 
+    def _confirm(self) -> m.Confirmed:
+        return self.host.router.confirm(self.params.cutover)
+
     def _perform(self) -> Iterator[str | None]:
         for op in self.params.operations:
             if op.kind in {"stop", "resume", "remove"} and not op.container:
@@ -180,6 +184,8 @@ class _Operations:
             self.fleet.reach(self.host, f"{op.kind} {name} {phase}")
             return not self.session.closed
 
+        if op.kind in KINDS:
+            return self.host.router.carry_out(op, at)
         piece: Piece = getattr(self, f"_{op.kind}", self._dispose)(op, at)
         return piece
 
@@ -232,6 +238,7 @@ class _Operations:
         if self.session.closed:
             return
         if op.container in self.host.running:
+            self.host.router.stops(op.container)
             self.host.containers[op.container].state = "exited"
         if at("stopped"):
             yield m.OperationProgress(op.id, "done", op.container, seconds=1.0)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from support.fleet_faults import Effect, Failing, Hanging, disconnects, expires, fails, goes_down, hangs
+from support.fleet_router import FakeRouter
 
 from orchestrator.protocol import messages as m
 from orchestrator.protocol.codec import digest
@@ -16,45 +18,6 @@ from orchestrator.protocol.instance import InstanceConfig
 
 if TYPE_CHECKING:
     from support.fake_fleet import FakeSession
-
-Effect = Callable[["FakeHost"], None]
-
-
-class Hanging(Exception):  # noqa: N818
-    """Raised by an effect: what was about to happen never does."""
-
-
-class Failing(Exception):  # noqa: N818
-    """Raised by an effect: the host refuses or fails with this code."""
-
-    def __init__(self, code: str = "unhealthy", message: str = "GET /health answered 500") -> None:
-        super().__init__(message)
-        self.failure = m.Failure(code, message, probes=(message,), logs=("boom",), seconds=2.0)
-
-
-def fails(code: str = "unhealthy", message: str = "GET /health answered 500") -> Effect:
-    """Return an effect that makes the operation or request fail."""
-
-    def effect(_: FakeHost) -> None:
-        raise Failing(code, message)
-
-    return effect
-
-
-def hangs(_: FakeHost) -> None:
-    """Effect: nothing more comes of it, until it is cancelled."""
-    raise Hanging
-
-
-def disconnects(host: FakeHost) -> None:
-    """Effect: the sessions with the host end and its agent with them; it can be reached again."""
-    host.disconnect()
-
-
-def goes_down(host: FakeHost) -> None:
-    """Effect: the host is gone for good."""
-    host.down = True
-    host.disconnect()
 
 
 @dataclasses.dataclass
@@ -87,6 +50,7 @@ class FakeHost:
         self.holder: FakeSession | None = None
         self.lease: m.LeaseInfo | None = None
         self.sessions: list[FakeSession] = []
+        self.router = FakeRouter(self)
 
     def add(self, config: InstanceConfig, slot: int = 1, release: str = "r1", state: str = "running") -> str:
         """Put a container there as if an earlier run had; return its id."""
@@ -107,7 +71,7 @@ class FakeHost:
         """What a plan depends on, as a digest."""
         return digest(
             [[c.id, c.state] for c in sorted(self.containers.values(), key=lambda c: c.id)]
-            + [list(self.releases)[-1:]]
+            + [list(self.releases)[-1:], self.router.state]
         )
 
     def report(self) -> m.HostReport:
@@ -121,6 +85,8 @@ class FakeHost:
             releases=tuple(self.releases.values()),
             lease=self.lease,
             state=self.state,
+            routing=self.router.report(),
+            held=self.router.held,
         )
 
     def run(self, container: str) -> None:
@@ -136,6 +102,11 @@ class FakeHost:
             if other is not this and other.state == "running" and wanted & taken:
                 raise Failing("conflict", f"port {min(wanted & taken)} is taken")
         this.state = "running"
+
+    def find(self, key: tuple[str, int, str]) -> str | None:
+        """Return the id of the container of (service, slot, release): the one that runs, if one does."""
+        found = [c for c in self.containers.values() if (c.service, c.slot, c.release) == key]
+        return max(found, key=lambda c: c.state == "running").id if found else None
 
     def disconnect(self) -> None:
         """End all sessions with this host."""
@@ -157,3 +128,17 @@ def _report(container: FakeContainer) -> m.ContainerReport:
         health="healthy" if running else "none",
         config=container.config,
     )
+
+
+__all__ = [
+    "Effect",
+    "Failing",
+    "FakeContainer",
+    "FakeHost",
+    "Hanging",
+    "disconnects",
+    "expires",
+    "fails",
+    "goes_down",
+    "hangs",
+]
