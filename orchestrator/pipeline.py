@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +34,9 @@ def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: I
     """Carry one change out from start to end, and say how it went in a last ``Finished`` event."""
     started = time.monotonic()
     bench: Workbench | None = None
-    held = False
     try:
         with Workbench(load(work.options), listener, interrupt) as bench:
-            outcome, held = _carry_out(work, bench, confirm)
+            outcome = _carry_out(work, bench, confirm)
     except DeployError as failed:
         outcome = Outcome(ok=False, error=failed)
     except KeyboardInterrupt:
@@ -49,8 +47,8 @@ def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: I
         Finished(
             ok=outcome.ok,
             exit_code=0 if error is None else error.exit_code,
-            release=outcome.release,
-            held=held,
+            release=outcome.release or outcome.held,
+            held=bool(outcome.held),
             changes=outcome.counts,
             bytes_sent=sum(session.bytes_sent for session in sessions.values()),
             round_trips={host: session.round_trips for host, session in sorted(sessions.items())},
@@ -63,16 +61,13 @@ def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: I
     return outcome
 
 
-def _carry_out(work: Work, bench: Workbench, confirm: Confirm | None) -> tuple[Outcome, bool]:
-    """Return how the change ended, and whether its release waits for a promote now."""
+def _carry_out(work: Work, bench: Workbench, confirm: Confirm | None) -> Outcome:
     with bench.interrupt.harmless():
         made = _settle(work, bench, confirm)
     if made is None:
-        return Outcome(ok=False, error=Interrupted("not confirmed; nothing was changed")), False
-    outcome = apply(made, bench.world(made.epoch + 1, time.monotonic), author=author(), clock=time.time)
-    if not (made.hold and outcome.ok and not made.empty):
-        return outcome, False
-    return replace(outcome, release=made.release), True
+        return Outcome(ok=False, error=Interrupted("not confirmed; nothing was changed"))
+    world = bench.world(made.epoch + 1, time.monotonic)
+    return apply(made, world, author=author(), clock=time.time)
 
 
 def _settle(work: Work, bench: Workbench, confirm: Confirm | None) -> Plan | None:

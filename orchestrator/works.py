@@ -40,7 +40,7 @@ class Apply:
     saved: Mapping[str, Any] | None = None
     """A saved plan's document: carry out exactly that, or refuse."""
     hold: bool = False
-    """Stop before the cutover, whatever the spec says."""
+    """Stop before the cutover, whatever the spec says; without anything to start there is no cutover."""
     replace_held: bool = False
     """Put the new release in the place of one that is held."""
 
@@ -57,7 +57,7 @@ class Apply:
                 hint=f"deploy promote {held[0]}, deploy abort {held[0]}, or deploy apply --replace-held",
             )
         made = reconcile(bench.desired(seen, known), seen, limit=bench.limit)
-        return replace(made, hold=made.hold or self.hold)
+        return replace(made, hold=made.hold or (self.hold and bool(made.starts)))
 
 
 @dataclass(frozen=True)
