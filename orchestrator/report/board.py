@@ -1,21 +1,24 @@
 """What every host is doing right now: the state behind the live console.
 
-Owns the reduction of events to one row per host and per image, in a fixed order, and the fitting of
-rows into a height. Knows no terminal; the time is an argument.
+Owns the reduction of events to rows by host and by image, in a fixed order, and the fitting of rows into
+a height. Knows no terminal; the time is an argument.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import events as ev
-from orchestrator.planning.types import Step
+from orchestrator.planning.types import Step, StepKind
 from orchestrator.report.style import Role
 from orchestrator.report.text import clean, duration, short_id, size
 from orchestrator.report.wording import Memory, doing, done
+
+_TRAFFIC = frozenset((StepKind.DRAIN, StepKind.WATCH))
+"""Steps whose detail is a number that people watch: sessions left, errors per second. Each has a row."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Row:
     """One line of the board."""
 
     name: str
+    """Empty: of the host in the row above."""
     state: str
     """One word: ``connecting``, ``sending``, ``checking``, ``healthy``, ``failed``, ..."""
     subject: str = ""
@@ -89,14 +93,27 @@ class Board:
     def rows(self, now: float) -> tuple[Row, ...]:
         """Return all rows: images by name, then hosts by name."""
         images = (_lane_row(f"image {name}", lane, now) for name, lane in sorted(self._images.items()))
-        hosts = (self._host_row(name, lane, now) for name, lane in sorted(self._hosts.items()))
+        hosts = (
+            row for name, lane in sorted(self._hosts.items()) for row in self._host_rows(name, lane, now)
+        )
         return (*images, *hosts)
+
+    def _host_rows(self, name: str, lane: _Lane, now: float) -> Iterator[Row]:
+        """Yield the host's row, and one for each further step that tells of traffic right now."""
+        yield self._host_row(name, lane, now)
+        if lane.active and not lane.failed:
+            for entry in list(lane.active.values())[1:]:
+                if entry.step.kind in _TRAFFIC and entry.detail:
+                    subject = self._memory.subject(entry.step)
+                    yield Row("", clean(entry.phase), subject, _progress(entry, now))
 
     def _host_row(self, name: str, lane: _Lane, now: float) -> Row:
         if not lane.active or lane.failed:
             return _lane_row(name, lane, now)
         first = next(iter(lane.active.values()))
-        others = len(lane.active) - 1
+        others = sum(
+            not (entry.step.kind in _TRAFFIC and entry.detail) for entry in list(lane.active.values())[1:]
+        )
         more = f"and {others} more" if others else ""
         detail = ", ".join(part for part in (_progress(first, now), more) if part)
         return Row(clean(name), clean(first.phase), self._memory.subject(first.step), detail)

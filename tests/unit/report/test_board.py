@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.report_samples import plan, run, ship, start
 
 from orchestrator import events as ev
+from orchestrator.planning.types import Step, StepKind
 from orchestrator.report.board import Board, Row, fit
 from orchestrator.report.wording import Memory
 
@@ -106,3 +107,21 @@ def test_the_board_never_exceeds_its_height(count, height):
         assert shown[-1].name == f"and {count - height + 1} more"
     else:
         assert shown == rows
+
+
+def test_traffic_that_is_watched_has_a_row_of_its_own():
+    """Sessions that are left and errors per second stay in sight while other steps go on."""
+    board = Board(Memory())
+    drain = Step("drain web-1 api[1]", StepKind.DRAIN, "web-1", service="api", slot=1, release="r4")
+    watch = Step("watch web-1 api", StepKind.WATCH, "web-1", service="api")
+    board.apply(ev.StepStarted(start()), 0)
+    board.apply(ev.StepProgress(start(slot=2), "starting"), 0)
+    board.apply(ev.StepProgress(drain, "draining"), 0)
+    assert [(row.name, row.detail) for row in board.rows(0)] == [("web-1", "and 2 more")]
+    board.apply(ev.StepProgress(drain, "draining", "12 sessions"), 0)
+    board.apply(ev.StepProgress(watch, "watching", "0.2 errors/s, 0.1 on the old"), 0)
+    assert [(row.name, row.state, row.detail) for row in board.rows(3)] == [
+        ("web-1", "starting", "3 s, and 1 more"),
+        ("", "draining", "3 s, 12 sessions"),
+        ("", "watching", "3 s, 0.2 errors/s, 0.1 on the old"),
+    ]
