@@ -69,8 +69,10 @@ def reconcile(
     index = Index(observed)
     scope = reach(desired, index, limit)
     changes = _changes(desired, index, scope, purpose)
-    routers = router_changes(dict(desired.routers), index, scope.hosts)
-    essential = bool(routers) or any(change.action is not Action.KEEP for change in changes)
+    pictures = dict(desired.routers)
+    routers = router_changes(pictures, index, scope.hosts)
+    astray = unserved(pictures, index, changes, scope.carried, scope.hosts)
+    essential = bool(routers or astray) or any(change.action is not Action.KEEP for change in changes)
     after = _after(changes, scope)
     stale = _unrecorded(desired, index, scope, after)
     participants = _participants(desired, changes, after, scope, stale) if essential or stale else ()
@@ -91,6 +93,7 @@ def reconcile(
         (*changes, *goes.discards),
         goes,
         routers=routers,
+        astray=astray,
         purpose=purpose,
         participants=participants,
         unrecorded=() if essential else stale,
@@ -220,6 +223,7 @@ def _plan(
     goes: Retention,
     *,
     routers: tuple[RouterChange, ...],
+    astray: tuple[tuple[str, str], ...],
     purpose: Purpose,
     participants: tuple[str, ...],
     unrecorded: tuple[str, ...],
@@ -246,7 +250,7 @@ def _plan(
         routed=tuple(_routed(desired, scope)),
         hold=_held(desired, changes),
         serving=serving(index, scope.hosts),
-        unserved=unserved(dict(desired.routers), index, changes, scope.carried, scope.hosts),
+        unserved=astray,
         armed=armed(index, scope.hosts),
     )
 

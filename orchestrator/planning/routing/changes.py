@@ -79,7 +79,8 @@ def _change(host: str, want: RouterConfig | None, report: HostReport) -> RouterC
         reasons.append(Reason("image-changed", "router runs another image", "image"))
     if not routing.running:
         reasons.append(Reason("stopped", "router does not run"))
-    return RouterChange(host, want, current, tuple(reasons)) if reasons else None
+    # One that should serve just this and does not is no picture to start from.
+    return RouterChange(host, want, None if current == want else current, tuple(reasons)) if reasons else None
 
 
 def _differences(old: RouterConfig, new: RouterConfig) -> Iterator[Reason]:
