@@ -221,12 +221,13 @@ def _server(host: str, item: Assigned, differences: tuple[str, ...]) -> ServerSt
 
 
 def _weights(item: Assigned, *, remote: bool) -> Iterator[str]:
-    """Compare the router's own word with the agent's record."""
-    if item.recorded_weight and item.state.startswith("DOWN"):
+    """Compare the router's own word with the agent's record, which says nothing of remotes' weights."""
+    wanted = remote or item.recorded_weight > 0
+    if wanted and item.state.startswith("DOWN"):
         yield "down: gets no traffic"
-    elif item.recorded_weight and item.state.split(" ")[0] in _NO_TRAFFIC:
+    elif wanted and item.state.split(" ")[0] in _NO_TRAFFIC:
         yield f"gets no traffic ({clean(item.state)}), and should"
-    elif not item.recorded_weight and item.weight and item.state.startswith(("UP", "no check")):
+    elif not wanted and item.weight and item.state.startswith(("UP", "no check")):
         yield "gets traffic, and should not"
     elif item.recorded_weight != item.weight and not remote:
         yield f"weight {item.weight} instead of {item.recorded_weight}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.golden import check_golden
 from support.report_samples import NOW
-from support.routing_samples import assigned, good, picture, routed_record, running, troubled
+from support.routing_samples import assigned, good, picture, remote, routed_record, running, troubled
 
 from orchestrator.planning.types import Observed, ObservedHost
 from orchestrator.protocol.messages import HostReport
@@ -67,7 +67,7 @@ def test_a_fleet_without_routers():
 HERE = (running("api", 1), running("db", 1))
 
 
-def one(*servers, containers=HERE):
+def one(*servers, containers=HERE, prefix="s"):
     """Return the differences of a host with these servers, without those of missing ones."""
     report = HostReport(
         epoch=1,
@@ -77,7 +77,7 @@ def one(*servers, containers=HERE):
         routing=RoutingReport(config=picture().digest, running=True, servers=servers),
     )
     (router,) = router_statuses(Observed((ObservedHost("web-1", report),)))
-    return [server.differences for server in router.servers if server.server.startswith("s")]
+    return [server.differences for server in router.servers if server.server.startswith(prefix)]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,19 @@ def one(*servers, containers=HERE):
 def test_each_difference_of_a_server(server, said):
     """The router's word against the record, the record against the release in force."""
     assert one(server) == [said]
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        (remote("web-2", weight=256, recorded_weight=0), ()),
+        (remote("web-2", state="DOWN"), ("down: gets no traffic",)),
+        (remote("web-2", state="MAINT"), ("gets no traffic (MAINT), and should",)),
+    ],
+)
+def test_each_difference_of_a_remote(server, said):
+    """Its weight is the other host's business."""
+    assert one(server, prefix="r_") == [said]
 
 
 def test_a_stopped_container_that_should_serve():
