@@ -110,6 +110,8 @@ def _changes(desired: Desired, index: Index, scope: Reach, purpose: Purpose) -> 
     surplus = Rules(number, purpose.why or Reason("removed", "fewer instances are wanted"))
     if purpose.resume:
         absent, surplus = (replace(rules, rollback=purpose.why) for rules in (absent, surplus))
+    warm = _warm(desired, index)
+    absent, surplus = (replace(rules, warm=warm) for rules in (absent, surplus))
     changes: list[Change] = []
     for slot in scope.slots:
         rules = surplus if slot[0] in services else absent
@@ -121,6 +123,17 @@ def _changes(desired: Desired, index: Index, scope: Reach, purpose: Purpose) -> 
         if change.action is Action.REPLACE and change.current and change.current.container.id in held
         else change
         for change in changes
+    )
+
+
+def _warm(desired: Desired, index: Index) -> frozenset[tuple[str, str, int, str]]:
+    """Return the (host, service, slot, digest) of old releases that may go on running without traffic."""
+    keeps = {service for service, policy in desired.updates if policy.keep_old > 0}
+    return frozenset(
+        (item.host, item.service, item.slot, item.digest)
+        for record in (index.records[1:] if keeps else ())
+        for item in record.instances
+        if item.service in keeps
     )
 
 

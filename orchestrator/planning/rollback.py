@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from orchestrator.errors import HostUnreachable, RequestError
+from orchestrator.planning.hold import refuse
 from orchestrator.planning.limit import EVERYTHING, Limit
 from orchestrator.planning.observed import Index, by_host
 from orchestrator.planning.reach import config_of
@@ -33,8 +34,8 @@ def rollback(
         limit: Services to leave it at. Not hosts: no release is in force on some of them.
 
     Raises:
-        RequestError: There is no such release, a host has lost a configuration of it, or ``limit`` names
-            hosts.
+        RequestError: There is no such release, another one is held, a host has lost a configuration of it,
+            or ``limit`` names hosts.
         HostUnreachable: A host is down that the rollback would change.
     """
     if limit.hosts is not None:
@@ -43,6 +44,7 @@ def rollback(
             hint="limit it to services, or not at all",
         )
     index = Index(observed)
+    refuse(index, "roll back")
     target = _target(index, project, release)
     unchanged = _unchanged(index, target, limit)
     plan = reconcile(

@@ -26,6 +26,8 @@ class Rules:
     """Why a slot that is not desired goes."""
     rollback: Reason | None = None
     """Set for a rollback: stopped containers of the right configuration are resumed."""
+    warm: frozenset[tuple[str, str, int, str]] = frozenset()
+    """(host, service, slot, digest) of what may run beside, for a quick way back, while nothing changes."""
 
 
 def decide(
@@ -57,7 +59,8 @@ def decide(
         change = _start(want, here, active, recorded, rules)
     yield change
     for item in active:
-        if item not in (change.current, change.resumes):
+        warm = change.action is Action.KEEP and (item.host, *slot, item.container.digest) in rules.warm
+        if item not in (change.current, change.resumes) and not warm:
             moved = item.host != want.host
             reason = (
                 Reason("moved", f"moved to {want.host}")

@@ -31,6 +31,7 @@ REVERSED: Mapping[StepKind, StepKind] = {
 }
 """Kind of a step -> the kind that takes it back."""
 
+_COMES_UP = frozenset({StepKind.START, StepKind.RESUME})
 _SWAPS_BACK = frozenset({StepKind.ROUTER, StepKind.SHIFT})
 
 
@@ -51,7 +52,15 @@ def undo(steps: Sequence[Step], touched: Collection[str], containers: Mapping[st
     touched = frozenset(touched)
     if any(not step.essential and step.id in touched for step in steps):
         return ()
-    undone = {step.id: step for step in steps if step.id in touched and step.kind in REVERSED}
+    came_up = {(step.host, step.service, step.slot) for step in steps if step.kind in _COMES_UP}
+    undone = {
+        step.id: step
+        for step in steps
+        if step.id in touched
+        and step.kind in REVERSED
+        # What ran before keeps its place in the router: without traffic it does no harm.
+        and (step.kind is not StepKind.ATTACH or (step.host, step.service, step.slot) in came_up)
+    }
     then: defaultdict[str, list[str]] = defaultdict(list)
     """Step -> those that wait for it: their undoing comes first."""
     after: dict[str, tuple[str, ...]] = {}

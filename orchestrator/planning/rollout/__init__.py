@@ -10,7 +10,8 @@
     rolling.py    rolling and recreate
     pictures.py   what each router serves before, during and after
     cutover.py    arm, move, look, confirm: one transaction on all hosts
-    ending.py     the record, retirement, clean-up; or the hold instead
+    ending.py     the record, retirement, clean-up
+    holding.py    what is remembered instead of a cutover
 
 Owns the order: images before starts, dependencies before dependents, the new one before the old one
 stops (or after, where both cannot exist), traffic before the old one goes, the record when everything
@@ -27,7 +28,8 @@ from collections.abc import Mapping, Sequence
 from orchestrator.planning.clashes import stops
 from orchestrator.planning.rollout import pictures, plain, rolling, two_phase
 from orchestrator.planning.rollout.cutover import cutover
-from orchestrator.planning.rollout.ending import Ending, holds
+from orchestrator.planning.rollout.ending import Ending
+from orchestrator.planning.rollout.holding import holds, refuse_what_cannot_be_held
 from orchestrator.planning.rollout.order import predecessors_first
 from orchestrator.planning.rollout.parts import Parts
 from orchestrator.planning.rollout.traffic import Traffic
@@ -50,6 +52,7 @@ def rollout(plan: Plan, records: Mapping[str, ReleaseRecord], *, max_parallel: i
 
     Raises:
         ValueError: ``plan`` still has images to build, or ``max_parallel`` is below one.
+        RequestError: ``plan`` is to be held and something in it cannot be.
     """
     if plan.builds:
         raise ValueError(f"image {plan.builds[0].name} has no id yet")
@@ -76,6 +79,8 @@ class _Rollout:
 
     def steps(self, records: Mapping[str, ReleaseRecord]) -> tuple[Step, ...]:
         """Return everything, predecessors first."""
+        if self._plan.hold:
+            refuse_what_cannot_be_held(self._plan)
         staged = [*self._parts.ships(), *self._prepare()]
         staged += self._stage()
         retired, removed = self._goes()

@@ -17,7 +17,7 @@ from orchestrator.planning.rollout.parts import Parts
 from orchestrator.planning.rollout.pictures import Pictures
 from orchestrator.planning.rollout.traffic import Traffic, old
 from orchestrator.planning.types import Action, Change, JobPhase, Step, StepKind
-from orchestrator.protocol.messages import Held, ReleasedInstance, ReleaseRecord
+from orchestrator.protocol.messages import ReleaseRecord
 
 
 class Ending:
@@ -146,27 +146,3 @@ class Ending:
 
 
 _ENDS_TRAFFIC = frozenset({StepKind.DRAIN, StepKind.STOP})
-
-
-def holds(
-    parts: Parts,
-    essential: Sequence[Step],
-    records: Mapping[str, ReleaseRecord],
-    retired: Sequence[Change],
-) -> Iterator[Step]:
-    """Yield the steps that remember a release which waits for promote or abort, in place of its end."""
-    plan = parts.plan
-    retires = tuple(
-        ReleasedInstance(change.host, change.service, change.slot, change.current.container.digest)
-        for change in retired
-        if change.current is not None
-    )
-    services = sorted({change.service for change in plan.changes if change.action is not Action.KEEP})
-    bake = tuple((service, parts.policy(service, routed=True).bake) for service in services)
-    waits = sinks(essential)
-    for host in plan.participants:
-        held = Held(records[host], records[host].created_at, retires, bake)
-        yield Step(parts.name(f"hold {host}"), StepKind.HOLD, host, waits, name=plan.release, held=held)
-    for host in plan.unholds:
-        if host not in plan.participants:
-            yield Step(parts.name(f"unhold {host}"), StepKind.UNHOLD, host, waits, essential=False)

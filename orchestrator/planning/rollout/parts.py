@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from orchestrator.planning.clashes import clashes, stops
 from orchestrator.planning.rollout.order import Names, services_in_order, unique
@@ -113,10 +113,7 @@ class Parts:
 
     def stop_first(self, change: Change) -> bool:
         """Tell whether the old instance has to stop before the new one can start."""
-        return change.action is Action.REPLACE_STOP_FIRST or (
-            change.action is Action.RESUME
-            and ((change.desired is not None and change.desired.stop_first) or self.blocks(change))
-        )
+        return stops_first(change) or (change.action is Action.RESUME and self.blocks(change))
 
     def jobs(self, service: str, phase: JobPhase, after: Iterable[str]) -> Iterator[Step]:
         """Yield a service's jobs of one phase, one after the other; none runs twice in a release."""
@@ -153,6 +150,8 @@ class Staged:
     """Steps that prove its new instances; empty when it gets none."""
 
 
-def late(step: Step) -> Step:
-    """Return a step as clean-up: its failure is reported and fails nothing."""
-    return replace(step, essential=False)
+def stops_first(change: Change) -> bool:
+    """Tell whether old and new cannot exist side by side, by what they are."""
+    return change.action is Action.REPLACE_STOP_FIRST or (
+        change.action is Action.RESUME and change.desired is not None and change.desired.stop_first
+    )

@@ -34,7 +34,7 @@ def pictures(change: RouterChange) -> Pictures:
     current, desired = change.current, change.desired
     if desired is None:
         return Pictures(change, None, None, final=True)
-    if current is None:
+    if current is None or current == desired:  # equal: it does not run, or not as it should
         return Pictures(change, desired, None, final=False)
     both = replace(
         desired,
