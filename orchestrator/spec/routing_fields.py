@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from orchestrator.spec.values import CONTROL, Pairs, as_list, kind, pairs
+from orchestrator.spec.values import CONTROL, HEADER_NAME, Pairs, as_list, kind, pairs
 
 STICKY_COOKIE = "deploy-instance"
 """Name of the cookie when a route only says ``sticky: true``."""
@@ -20,7 +20,6 @@ _SHARE = re.compile(r"[0-9]{1,6}|[0-9]{1,3}%")
 _ROUTE_HOST = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PREFIX = re.compile(r"/[A-Za-z0-9._~/@:+=,-]{0,1023}")
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_HEADER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
 _SMALLEST_PREFIX = 28
 """Longest prefix of a network that still has room for more than a dozen services."""
 
@@ -54,7 +53,7 @@ def _cookie(value: object) -> str:
 
 
 def _headers(value: object) -> Pairs:
-    found = pairs(value, name=_HEADER, what="a header", separators="=:")
+    found = pairs(value, name=HEADER_NAME, what="a header", separators="=:")
     for name, text in found:
         if CONTROL.search(text):
             raise ValueError(f"{name}: expected text without control characters")

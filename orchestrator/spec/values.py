@@ -23,7 +23,8 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
 LABEL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,253}[A-Za-z0-9])?")
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-_SPECIAL = {ENV_NAME: "_.-", LABEL_NAME: "._/-", HOST_NAME: ".-"}
+HEADER_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
+_SPECIAL = {ENV_NAME: "_.-", LABEL_NAME: "._/-", HOST_NAME: ".-", HEADER_NAME: "-"}
 PATH = re.compile(r"/[A-Za-z0-9._@+=~/-]{1,4094}")
 
 MAX_SECONDS = 365 * 86400.0
