@@ -31,7 +31,8 @@ same. What is printed, and every exit code, is in [what deploy prints](cli-outpu
 [`schema`](#deploy-schema) |
 | change hosts | [`plan`](#deploy-plan), [`apply`](#deploy-apply), [`build`](#deploy-build), \
 [`rollback`](#deploy-rollback), [`destroy`](#deploy-destroy), [`prune`](#deploy-prune) |
-| move traffic | [`routes`](#deploy-routes), [`maintenance`](#deploy-maintenance) |
+| move traffic | [`promote`](#deploy-promote), [`abort`](#deploy-abort), \
+[`routes`](#deploy-routes), [`maintenance`](#deploy-maintenance) |
 | look | [`status`](#deploy-status), [`history`](#deploy-history), [`show`](#deploy-show), \
 [`logs`](#deploy-logs), [`exec`](#deploy-exec) |
 | try things on this machine | [`lab up`](#deploy-lab-up), [`lab down`](#deploy-lab-down), \

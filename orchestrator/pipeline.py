@@ -17,14 +17,15 @@ from typing import Any
 
 from orchestrator.errors import DeployError, Interrupted, PlanStale, RequestError
 from orchestrator.events import Finished, Listener, Planned, Warned
-from orchestrator.execution.apply import Outcome, apply
+from orchestrator.execution.apply import Outcome, apply, carry_out
 from orchestrator.execution.loop import Interrupt
 from orchestrator.inputs import Loaded, load
 from orchestrator.options import Options
-from orchestrator.planning import saved
+from orchestrator.planning import hold, saved
+from orchestrator.planning.observed import Index
 from orchestrator.planning.types import Plan
 from orchestrator.wiring import Workbench, author
-from orchestrator.works import Apply, Work, held_releases
+from orchestrator.works import Apply, Work
 
 Confirm = Callable[[Plan], bool]
 """Asks about the plan that was just announced; ``False`` means no."""
@@ -66,24 +67,28 @@ def _carry_out(work: Work, bench: Workbench, confirm: Confirm | None) -> Outcome
         made = _settle(work, bench, confirm)
     if made is None:
         return Outcome(ok=False, error=Interrupted("not confirmed; nothing was changed"))
-    world = bench.world(made.epoch + 1, time.monotonic)
-    return apply(made, world, author=author(), clock=time.time)
+    plan = made.plan if isinstance(made, hold.Settlement) else made
+    world = bench.world(plan.epoch + 1, time.monotonic)
+    if isinstance(made, hold.Settlement):
+        return carry_out(plan, made.steps, world, author=author(), clock=time.time)
+    return apply(plan, world, author=author(), clock=time.time)
 
 
-def _settle(work: Work, bench: Workbench, confirm: Confirm | None) -> Plan | None:
-    """Return the plan to carry out, its images built, or ``None`` when the user does not want it."""
+def _settle(work: Work, bench: Workbench, confirm: Confirm | None) -> Plan | hold.Settlement | None:
+    """Return what to carry out, its images built, or ``None`` when the user does not want it."""
     seen = bench.observe()
     known = bench.known(seen)
     made = work.plan(bench, seen, known)
+    plan = made.plan if isinstance(made, hold.Settlement) else made
     if isinstance(work, Apply) and work.saved is not None:
-        refuse_if_stale(work.saved, made)
-    bench.listener(Planned(made))
-    if confirm is not None and not made.empty and not confirm(made):
+        refuse_if_stale(work.saved, plan)
+    bench.listener(Planned(plan))
+    if confirm is not None and not plan.empty and not confirm(plan):
         return None
-    lacking = _lacking(bench, made)
-    if isinstance(work, Apply) and (lacking or made.builds):
-        known = bench.build({key: id_ for key, id_ in known.items() if id_ not in lacking}, made.starts)
-        made = work.plan(bench, seen, known)
+    lacking = _lacking(bench, plan)
+    if isinstance(work, Apply) and (lacking or plan.builds):
+        known = bench.build({key: id_ for key, id_ in known.items() if id_ not in lacking}, plan.starts)
+        return work.plan(bench, seen, known)
     return made
 
 
@@ -101,7 +106,7 @@ def plan(options: Options, listener: Listener) -> tuple[Plan, Loaded]:
     """
     with Workbench(load(options), listener) as bench:
         seen = bench.observe()
-        if held := held_releases(seen):
+        if held := hold.releases(Index(seen)):
             listener(
                 Warned(
                     f"release {held[0]} is held: an apply is refused until it is promoted or aborted",

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from orchestrator.errors import RequestError
 from orchestrator.options import Options
-from orchestrator.planning import destroy, prune, rollback
-from orchestrator.planning.observed import release_number
+from orchestrator.planning import destroy, hold, prune, rollback
+from orchestrator.planning.hold import Settlement
+from orchestrator.planning.observed import Index
 from orchestrator.planning.reconcile import reconcile
 from orchestrator.planning.types import Observed, Plan
 from orchestrator.wiring import Workbench
@@ -27,8 +27,8 @@ class Work(Protocol):
         """What the user asked for."""
         ...
 
-    def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:
-        """Return what to do, given what is there and which images exist."""
+    def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan | Settlement:
+        """Return what to do, given what is there and which images exist; with steps if it brings its own."""
         ...
 
 
@@ -48,16 +48,15 @@ class Apply:
         """See :class:`Work`.
 
         Raises:
-            RequestError: A release is held, and nobody said that it may go.
+            RequestError: A release is held and nobody said that it may go.
         """
-        held = held_releases(seen)
-        if held and not self.replace_held:
-            raise RequestError(
-                f"cannot apply: release {held[0]} is held and waits for its promote or abort",
-                hint=f"deploy promote {held[0]}, deploy abort {held[0]}, or deploy apply --replace-held",
-            )
+        index = Index(seen)
+        if not self.replace_held:
+            hold.refuse(index)
         made = reconcile(bench.desired(seen, known), seen, limit=bench.limit)
-        return replace(made, hold=made.hold or (self.hold and bool(made.starts)))
+        return replace(
+            made, hold=made.hold or (self.hold and bool(made.starts)), unholds=tuple(hold.held(index))
+        )
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,32 @@ class Rollback:
     def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:  # noqa: ARG002 - a release knows its images
         """See :class:`Work`."""
         return rollback.rollback(bench.loaded.name, seen, self.release, limit=bench.limit)
+
+
+@dataclass(frozen=True)
+class Promote:
+    """Give a held release the traffic."""
+
+    options: Options
+    release: str | None = None
+    """``None``: the one that is held."""
+
+    def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Settlement:  # noqa: ARG002
+        """See :class:`Work`."""
+        return hold.promote(bench.loaded.name, seen, self.release)
+
+
+@dataclass(frozen=True)
+class Abort:
+    """Give a held release up."""
+
+    options: Options
+    release: str | None = None
+    """``None``: the one that is held."""
+
+    def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Settlement:  # noqa: ARG002
+        """See :class:`Work`."""
+        return hold.abort(bench.loaded.name, seen, self.release)
 
 
 @dataclass(frozen=True)
@@ -95,9 +120,3 @@ class Prune:
     def plan(self, bench: Workbench, seen: Observed, known: Mapping[str, str]) -> Plan:  # noqa: ARG002
         """See :class:`Work`."""
         return prune.prune(bench.loaded.name, seen, keep=self.keep, limit=bench.limit)
-
-
-def held_releases(seen: Observed) -> tuple[str, ...]:
-    """Return the ids of releases that some host holds, newest first; there is seldom more than one."""
-    ids = {host.report.held.record.id for host in seen.hosts if host.report and host.report.held}
-    return tuple(sorted(ids, key=release_number, reverse=True))

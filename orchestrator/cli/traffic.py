@@ -1,4 +1,4 @@
-"""Commands about traffic: routes, maintenance."""
+"""Commands about traffic: promote, abort, routes, maintenance."""
 
 from __future__ import annotations
 
@@ -9,8 +9,51 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import Files, Inventory, Json, Limit, Verbose, options
+from orchestrator.cli.change import carry_out
+from orchestrator.cli.options import Files, Inventory, Json, Limit, Verbose, Yes, options
 from orchestrator.errors import HostError, RequestError
+
+Release = Annotated[str | None, typer.Argument(help="Release that is held. Default: the only one.")]
+
+
+def promote(
+    release: Release = None,
+    *,
+    files: Files = None,
+    inventory: Inventory = None,
+    yes: Yes = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Give a held release the traffic, on every host in one transaction.
+
+    It cuts over to the very instances that were tested; nothing is built or started.
+
+    Example: deploy promote r7
+    """
+    from orchestrator import works  # noqa: PLC0415
+
+    chosen = options(files, inventory=inventory)
+    return carry_out(works.Promote(chosen, release), yes=yes, as_json=as_json, verbose=verbose)
+
+
+def abort(
+    release: Release = None,
+    *,
+    files: Files = None,
+    inventory: Inventory = None,
+    yes: Yes = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Give a held release up: its instances stop, and the release in force goes on serving.
+
+    Example: deploy abort r7
+    """
+    from orchestrator import works  # noqa: PLC0415
+
+    chosen = options(files, inventory=inventory)
+    return carry_out(works.Abort(chosen, release), yes=yes, as_json=as_json, verbose=verbose)
 
 
 def routes(
@@ -73,5 +116,5 @@ def maintenance(
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    for command in (routes, maintenance):
+    for command in (promote, abort, routes, maintenance):
         app.command()(command)

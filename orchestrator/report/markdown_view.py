@@ -9,7 +9,7 @@ Pure: a plan in, text out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from orchestrator.planning.types import Action, Change, Plan
@@ -43,7 +43,7 @@ def render_markdown(plan: Plan) -> str:
     blocks = [
         marker(plan.project),
         f"### Plan for {code(plan.project)}: {_headline(plan)}",
-        _fence((*(_change(change) for change in changed), *_routers(plan)), "diff"),
+        _fence((*(_change(change) for change in changed), *_traffic(plan)), "diff"),
         _notes(plan),
         _details(f"{plural(len(plan.builds), 'image')} to build or pull", _builds(plan)),
         _details(f"{plural(len(kept), 'instance')} unchanged", [_change(change) for change in kept]),
@@ -85,20 +85,13 @@ def _change(change: Change) -> str:
     return f"{_SIGNS[change.action]} {plan_view.describe(change)}"
 
 
-def _routers(plan: Plan) -> Iterable[str]:
-    for change in plan.routers:
-        sign, word = ("!", "change") if change.current else ("+", "start")
-        if change.desired is None:
-            sign, word = "-", "remove"
-        reasons = "; ".join(reason.message for reason in change.reasons)
-        yield clean(f"{sign} {word} the router on {change.host}" + (f": {reasons}" if reasons else ""))
+def _traffic(plan: Plan) -> Iterator[str]:
+    for symbol, sentence, _ in plan_view.traffic(plan):
+        yield f"{symbol.replace('±', '!')} {sentence}"
 
 
 def _notes(plan: Plan) -> str:
     notes = [f"- Skipped {code(host)}: {code(why)}" for host, why in plan.skipped]
-    if plan.hold and not plan.empty:
-        name = plan.release
-        notes.append(f"- Stops before the cutover: {code(f'deploy promote {name}')} goes on from there.")
     return "\n".join(_cut(notes))
 
 

@@ -7,10 +7,10 @@ plan and never the values an instance is configured with.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.planning.types import Action, Artifact, Change, Plan
+from orchestrator.planning.types import Action, Artifact, Change, Plan, RouterChange
 from orchestrator.report.style import Role, Style, unstyled
 from orchestrator.report.text import clean, plural, short_id
 from orchestrator.report.wording import counts
@@ -53,6 +53,11 @@ def lines(
             if verbose or change.action is not Action.KEEP
             for line in _entry(*_change(change), width, style)
         ),
+        tuple(
+            line
+            for symbol, sentence, role in traffic(plan)
+            for line in _entry(symbol, sentence, role, width, style)
+        ),
         tuple(line for host, why in plan.skipped for line in _entry(*_skip(host, why), width, style)),
         _explanations(plan, width, style) if verbose else (),
         (summary(plan, style),),
@@ -72,6 +77,8 @@ def summary(plan: Plan, style: Style = unstyled) -> str:
         f"{number['remove']} to remove",
         f"{number['keep']} unchanged",
     ]
+    if plan.routers:
+        parts.append(f"{plural(len(plan.routers), 'router')} to change")
     if leftovers:
         parts.append(f"{plural(leftovers, 'leftover')} to discard")
     if plan.forgets:
@@ -83,6 +90,29 @@ def describe(change: Change) -> str:
     """Return one change as a sentence: ``replace api[1] on web-2: environment LOG_LEVEL changed``."""
     _, text, _ = _change(change)
     return text
+
+
+def traffic(plan: Plan) -> Iterator[tuple[str, str, Role]]:
+    """Yield (symbol, sentence, role) of what happens to routers and traffic beside the instances."""
+    for change in plan.routers:
+        symbol, word, role = _router_words(change)
+        reasons = "; ".join(reason.message for reason in change.reasons)
+        sentence = f"{word} the router on {change.host}"
+        yield symbol, clean(f"{sentence}: {reasons}" if reasons else sentence), role
+    for host, service in plan.unserved:
+        yield "±", clean(f"move the traffic of {service} on {host} back to where it should be"), "replace"
+    for host, cutover in plan.armed:
+        yield "!", clean(f"{host} still waits for the confirm of {cutover}: it is settled first"), "warning"
+    for host in plan.unholds:
+        yield "-", clean(f"end the hold of a release on {host}"), "dim"
+    if plan.hold:
+        yield "!", clean(f"stops before the cutover; deploy promote {plan.release} goes on"), "warning"
+
+
+def _router_words(change: RouterChange) -> tuple[str, str, Role]:
+    if change.desired is None:
+        return "-", "remove", "remove"
+    return ("±", "change", "replace") if change.current is not None else ("+", "start", "create")
 
 
 def document(plan: Plan) -> dict[str, Any]:
@@ -98,6 +128,11 @@ def document(plan: Plan) -> dict[str, Any]:
         ],
         "skipped": [{"host": clean(host), "reason": clean(why)} for host, why in plan.skipped],
         "forgets": [{"host": clean(host), "release": clean(release)} for host, release in plan.forgets],
+        "routers": [
+            {"host": clean(change.host), "action": _router_words(change)[1], "reasons": _reasons(change)}
+            for change in plan.routers
+        ],
+        "hold": plan.hold,
         "counts": counts(plan),
         "empty": plan.empty,
     }
@@ -110,11 +145,15 @@ def _change_document(change: Change) -> dict[str, Any]:
         "slot": change.slot,
         "host": clean(change.host),
         "image": clean(change.desired.image) if change.desired else "",
-        "reasons": [
-            {"code": clean(reason.code), "message": clean(reason.message), "path": clean(reason.path)}
-            for reason in change.reasons
-        ],
+        "reasons": _reasons(change),
     }
+
+
+def _reasons(change: Change | RouterChange) -> list[dict[str, str]]:
+    return [
+        {"code": clean(reason.code), "message": clean(reason.message), "path": clean(reason.path)}
+        for reason in change.reasons
+    ]
 
 
 def _header(plan: Plan, style: Style) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from orchestrator.planning import hold
+from orchestrator.planning.observed import Index
 from orchestrator.planning.types import Observed
 from orchestrator.protocol.messages import Held, HostReport, ReleasedInstance, ReleaseRecord
 from orchestrator.protocol.routing import Assigned, Backend, Guard, Listener, RouterConfig
@@ -114,9 +116,8 @@ def router_statuses(observed: Observed) -> tuple[RouterStatus, ...]:
 def held_releases(observed: Observed) -> tuple[tuple[str, float, tuple[str, ...]], ...]:
     """Return (release, held since, hosts that hold it), oldest first."""
     found: dict[str, list[tuple[float, str]]] = {}
-    for host in observed.hosts:
-        if host.report and (held := host.report.held):
-            found.setdefault(clean(held.record.id), []).append((held.since, clean(host.name)))
+    for host, held in hold.held(Index(observed)).items():
+        found.setdefault(clean(held.record.id), []).append((held.since, clean(host)))
     rows = ((release, min(on)[0], tuple(name for _, name in on)) for release, on in found.items())
     return tuple(sorted(rows, key=lambda row: row[1]))
 

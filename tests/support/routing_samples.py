@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from support.report_samples import NOW, container, record
+from support.report_samples import NOW, container, plan, record
 
-from orchestrator.planning.types import Observed, ObservedHost
+from orchestrator.planning.types import Observed, ObservedHost, Plan, Reason, RouterChange
 from orchestrator.protocol.messages import Held, HostReport, ReleasedInstance, ReleaseRecord
 from orchestrator.protocol.routing import (
     Assigned,
@@ -65,6 +65,22 @@ ROWS = (
     ReleasedInstance("web-2", "api", 2, "digest-api-2"),
     ReleasedInstance("web-1", "db", 1, "digest-db-1"),
 )
+
+
+def routed_plan() -> Plan:
+    """Return a plan that changes routers and traffic too, and is held."""
+    return replace(
+        plan(),
+        hold=True,
+        routers=(
+            RouterChange("db-1", None, picture()),
+            RouterChange("web-1", picture(), None, (Reason("new", "new"),)),
+            RouterChange("web-2", picture(), picture(), (Reason("config-changed", "route shop added"),)),
+        ),
+        unserved=(("web-1", "api"),),
+        armed=(("web-2", "r4-8"),),
+        unholds=("web-1",),
+    )
 
 
 def routed_record(router: RouterConfig | None) -> ReleaseRecord:

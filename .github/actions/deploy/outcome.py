@@ -37,7 +37,7 @@ def main() -> None:
     elif held:
         said = f"release {release} runs without traffic and waits for promote or abort"
     else:
-        said = f"release {release} is in force" if release else "nothing is in force"
+        said = f"release {release} is in force" if release else "done"
     with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as summary:
         summary.write(f"`deploy {command}`: {said}\n")
 

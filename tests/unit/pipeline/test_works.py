@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.fleet_model import FleetModel
@@ -13,9 +14,9 @@ from support.report_samples import record
 from orchestrator.errors import RequestError
 from orchestrator.options import Options
 from orchestrator.planning.limit import EVERYTHING
-from orchestrator.planning.types import Observed
+from orchestrator.planning.types import Observed, StepKind
 from orchestrator.protocol.messages import Held
-from orchestrator.works import Apply, held_releases
+from orchestrator.works import Abort, Apply, Promote
 
 OPTIONS = Options((Path("spec.yaml"),))
 SHOP = project({"api": {}})
@@ -27,6 +28,7 @@ class Bench:
 
     fleet: FleetModel
     limit = EVERYTHING
+    loaded = SimpleNamespace(name="shop")
 
     def desired(self, _seen, _known):
         """Return what should run."""
@@ -60,14 +62,28 @@ def test_an_apply_is_refused_while_a_release_is_held():
 def test_a_held_release_may_be_replaced():
     """When told to, the new one is planned as ever."""
     fleet = FleetModel(["web-1"])
-    assert plan(Apply(OPTIONS, replace_held=True), fleet, holding(fleet, 7)).starts == {"app"}
+    made = plan(Apply(OPTIONS, replace_held=True), fleet, holding(fleet, 7))
+    assert made.starts == {"app"}
+    assert made.unholds == ("web-1",)
 
 
-def test_the_newest_of_several_is_named_first():
-    """Two hosts that were apart may hold different ones."""
-    fleet = FleetModel(["web-1", "web-2"])
-    assert held_releases(holding(fleet, 9, 10)) == ("r10", "r9")
-    assert held_releases(fleet.observed()) == ()
+@pytest.mark.parametrize("work", [Promote, Abort])
+def test_only_what_is_held_can_be_promoted_or_aborted(work):
+    """The message names what is held, or how to hold something."""
+    fleet = FleetModel(["web-1"])
+    with pytest.raises(RequestError, match="no release of shop is held"):
+        work(OPTIONS).plan(Bench(fleet), fleet.observed(), {})
+    with pytest.raises(RequestError, match="r3: it is not held") as error:
+        work(OPTIONS, "r3").plan(Bench(fleet), holding(fleet, 7), {})
+    assert error.value.hint == "held: r7"
+
+
+def test_an_abort_brings_its_own_steps():
+    """They end with the host forgetting the release."""
+    fleet = FleetModel(["web-1"])
+    made = Abort(OPTIONS).plan(Bench(fleet), holding(fleet, 7), {})
+    assert made.plan.reason == "abort r7"
+    assert made.steps[-1].kind is StepKind.UNHOLD
 
 
 def test_hold_is_for_what_starts_something():

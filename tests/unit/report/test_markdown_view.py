@@ -6,36 +6,22 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.golden import check_golden
 from support.report_samples import instance, plan
+from support.routing_samples import routed_plan
 
-from orchestrator.planning.types import Action, Change, Reason, RouterChange
-from orchestrator.protocol.routing import RouterConfig
+from orchestrator.planning.types import Action, Change, Reason
 from orchestrator.report.markdown_view import LIMIT, code, marker, render_markdown
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = "``` @all </details><img src=x> [a](http://b) | <!-- x\n# ~~~ `"
 
 
-def routed():
-    """Return a plan with changes of routers, held."""
-    picture = RouterConfig("shop", "sha256:" + "ab" * 32)
-    return replace(
-        plan(),
-        hold=True,
-        routers=(
-            RouterChange("db-1", None, picture),
-            RouterChange("web-1", picture, None, (Reason("new", "new"),)),
-            RouterChange("web-2", picture, picture, (Reason("config-changed", "route shop added"),)),
-        ),
-    )
-
-
 def test_the_plan_as_agreed():
     """Every action, router and folded part in its place."""
-    check_golden(GOLDEN / "plan.md", render_markdown(routed()).splitlines())
+    check_golden(GOLDEN / "plan.md", render_markdown(routed_plan()).splitlines())
 
 
 def test_no_changes():
@@ -52,6 +38,7 @@ def outside_code(text: str) -> str:
     return re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", bare)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.just(HOSTILE), st.text("`|<>@[]()!\\#*_~-=\n\r\x1b ab"), st.text()))
 def test_nothing_breaks_out_of_code(text):
     """Whatever a name, host or reason holds, the Markdown around it is the same."""
@@ -66,6 +53,7 @@ def test_nothing_breaks_out_of_code(text):
     assert with_text(text) == with_text("harmless")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_inline_code_is_one_line_with_a_fence_of_its_own(text):
     """Its fence is longer than every run of backticks inside."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.golden import check_golden
 from support.report_samples import plan
+from support.routing_samples import routed_plan
 
 from orchestrator.planning.types import Action
 from orchestrator.report import plan_view
@@ -30,6 +31,14 @@ GOLDEN = Path(__file__).parent / "golden"
 def test_a_plan_as_agreed(name, options):
     """The plan reads as in the golden file."""
     check_golden(GOLDEN / f"{name}.txt", plan_view.lines(plan(), **options))
+
+
+def test_a_plan_for_routers_as_agreed():
+    """Routers, traffic that is astray, guards, a hold: each has its line."""
+    check_golden(GOLDEN / "plan-routed.txt", plan_view.lines(routed_plan()))
+    document = plan_view.document(routed_plan())
+    assert [item["action"] for item in document["routers"]] == ["remove", "start", "change"]
+    assert document["hold"] is True
 
 
 def test_a_change_is_a_sentence():

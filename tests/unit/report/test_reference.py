@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.report_samples import NOW, finished, observed, plan, record, run
-from support.routing_samples import troubled
+from support.routing_samples import routed_plan, troubled
 
 from orchestrator import errors
 from orchestrator.planning.types import Action, StepKind
@@ -41,6 +41,7 @@ def test_documents_are_documented():
     """Every key of every document, and of the plan, is named."""
     for document in (
         plan_view.document(plan()),
+        plan_view.document(routed_plan()),
         status_view.status_document(observed(), now=NOW),
         status_view.status_document(troubled(), now=NOW),
         routes_view.routes_document(troubled(), now=NOW),
