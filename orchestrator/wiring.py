@@ -32,6 +32,7 @@ from orchestrator.planning.types import Artifact, Desired, Observed
 from orchestrator.ports import RequestFailed, Session
 from orchestrator.protocol.messages import HostReport, Observe
 from orchestrator.remote.fleet import SshFleet
+from orchestrator.spec.references import check_hosts
 from orchestrator.spec.secret_source import resolve_secret
 from orchestrator.spec.templates import render
 
@@ -104,12 +105,15 @@ class Workbench:
         """Place every service as if nothing ran yet.
 
         Raises:
-            SpecError: A service names hosts that the inventory does not have.
+            SpecError: A service or the router names hosts that the inventory does not have.
         """
+        spec = self.loaded.spec
         try:
-            place(self.loaded.spec.project, self.loaded.inventory, {})
+            place(spec.project, self.loaded.inventory, {})
         except SpecError as error:
             raise self.loaded.located(error) from error
+        if problems := check_hosts(spec.project, self.loaded.inventory, spec.positions):
+            raise SpecError(problems)
 
     # --- images ----------------------------------------------------------------------------------
 
