@@ -1,5 +1,8 @@
 """The agent's command line: ``serve [--root DIR] [--socket PATH]``.
 
+And, started by an agent alone, ``guard --project NAME [--root DIR] [--socket PATH]``: the process that
+takes a cutover back which nobody confirms.
+
 Nothing else is taken from anywhere: started by a forced command of SSH, whatever the client asked to
 run instead (``SSH_ORIGINAL_COMMAND``) has no effect.
 """
@@ -14,9 +17,10 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 from orchestrator.agent.paths import default_root
+from orchestrator.agent.router import watchman
 from orchestrator.agent.serve import serve
 
-USAGE = "usage: agent serve [--root DIR] [--socket PATH]"
+USAGE = "usage: agent serve|guard [--root DIR] [--socket PATH] [--project NAME]"
 EXIT_USAGE = 64
 """``EX_USAGE`` of sysexits.h."""
 
@@ -30,7 +34,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return EXIT_USAGE
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     root = Path(options["--root"]) if options["--root"] else default_root()
-    status = serve(root, options["--socket"])
+    if words[0] == "guard":
+        status = watchman.watch(root, options["--project"], options["--socket"])
+    else:
+        status = serve(root, options["--socket"])
     with contextlib.suppress(OSError):  # nobody may be left to read it
         sys.stderr.flush()
     # At once: no thread may go on changing things for a controller that is gone.
@@ -39,14 +46,14 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 def _parse(words: List[str]) -> Optional[Dict[str, str]]:
     """Return the options, or ``None`` when the words make no sense."""
-    options = {"--root": "", "--socket": ""}
-    if words[:1] != ["serve"] or len(words) % 2 == 0:
+    options = {"--root": "", "--socket": "", "--project": ""}
+    if words[:1] not in (["serve"], ["guard"]) or len(words) % 2 == 0:
         return None
     for name, value in zip(words[1::2], words[2::2]):
         if name not in options:
             return None
         options[name] = value
-    return options
+    return options if (words[0] == "guard") == bool(options["--project"]) else None
 
 
 if __name__ == "__main__":

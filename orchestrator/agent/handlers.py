@@ -18,6 +18,7 @@ from orchestrator.agent.logs import logs
 from orchestrator.agent.observe import observe, state_of
 from orchestrator.agent.operations import perform
 from orchestrator.agent.paths import check_name
+from orchestrator.agent.router.operations import confirm, maintain
 from orchestrator.protocol.messages import METHODS, Acquire, Acquired, Commit, Done, ReleaseLease
 
 
@@ -36,6 +37,8 @@ def table(leases: Leases) -> Dict[str, Handler]:
         "observe": observe,
         "perform": perform,
         "commit": commit,
+        "confirm": confirm,
+        "maintain": maintain,
         "logs": logs,
         "exec": execute,
         **IMAGING,

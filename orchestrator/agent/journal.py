@@ -168,7 +168,10 @@ class Journal:
         used = configs + [config for config in kept if config is not None]
         self._keep(self.files.instances, {f"{digest}.json" for digest in digests})
         self._keep(self.files.fingerprints, set(containers))
-        self._keep(self.files.secrets, {ref.hmac for config in used for ref in config.secrets})
+        secrets_used = {ref.hmac for config in used for ref in config.secrets}
+        routers = [record.router for record in self.releases() if record.router is not None]
+        secrets_used |= {one.hmac for router in routers for one in router.certificates}
+        self._keep(self.files.secrets, secrets_used)
         self._keep(self.files.configs, {ref.sha256 for config in used for ref in config.configs})
         for name in set(_names(self.files.mounts)) - set(names):
             shutil.rmtree(self.files.mounts / name, ignore_errors=True)

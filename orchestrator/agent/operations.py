@@ -18,6 +18,8 @@ from orchestrator.agent.handler import Context, Refusal
 from orchestrator.agent.instances import Instances, Outcome, Tell
 from orchestrator.agent.journal import DamagedError, Journal
 from orchestrator.agent.paths import BadNameError, check_digest, check_name, check_release
+from orchestrator.agent.router import jobs, requests
+from orchestrator.agent.router import operations as routing
 from orchestrator.protocol.instance import InstanceConfig
 from orchestrator.protocol.messages import (
     OPERATIONS,
@@ -46,6 +48,8 @@ def perform(params: Perform, context: Context) -> Performed:
     journal = Journal(context.paths, params.project)
     with disposal.changes(journal, context.engine):
         _keep_contents(params, journal)
+        kinds = {operation.kind for operation in params.operations}
+        routing.settle(context, journal, params.epoch, kinds)
         run = _Run(params, context, journal)
         return Performed(run.outcomes())
 
@@ -57,6 +61,7 @@ class _Run:
         self._operations = {operation.id: operation for operation in params.operations}
         self._context = context
         self._journal = journal
+        self._scene = routing.Scene(journal, context, params.epoch)
         self._instances = Instances(context.engine, journal, context.cancelled)
         self._outcomes: Dict[int, OperationProgress] = {}
         self._ended: "queue.SimpleQueue[OperationProgress]" = queue.SimpleQueue()
@@ -123,22 +128,28 @@ class _Run:
         )
 
     def _do(self, operation: Operation, tell: Tell) -> Outcome:
-        engine, project = self._context.engine, self._journal.project
         if operation.kind == "start":
             config = _config(operation)
-            identity = Identity(project, operation.service, operation.slot, operation.release)
+            identity = Identity(self._journal.project, operation.service, operation.slot, operation.release)
             return self._instances.start(identity, config, tell)
         if operation.kind in ("stop", "resume"):
             change = self._instances.stop if operation.kind == "stop" else self._instances.resume
             return change(operation.container, tell)
+        if operation.kind in routing.KINDS:
+            return Outcome(*routing.carry_out(self._scene, operation, tell))
         tell("removing", operation.container, "")
+        return self._take_away(operation)
+
+    def _take_away(self, operation: Operation) -> Outcome:
+        engine = self._context.engine
         if operation.kind == "remove":
             return disposal.remove(self._instances, operation.container)
         if operation.kind == "remove_volume":
-            return disposal.remove_volume(engine, project, operation.name)
+            return disposal.remove_volume(engine, self._journal.project, operation.name)
         if operation.kind == "remove_image":
             return disposal.remove_image(engine, operation.name)
         self._journal.forget(operation.name)
+        jobs.forget(self._journal, operation.name)
         return Outcome()
 
 
@@ -182,6 +193,8 @@ def _check_operation(operation: Operation, project: str) -> None:
             raise Refusal("bad-request", f"operation {operation.id}: the configuration of another service")
     elif kind in ("stop", "resume", "remove"):
         check_digest(operation.container, "container id")
+    elif kind in routing.KINDS:
+        requests.check(operation, project)
     elif kind == "remove_volume":
         check_name(operation.name, "volume")
     elif kind == "remove_image":

@@ -23,9 +23,9 @@ from orchestrator.agent.router import pages, render
 from orchestrator.agent.router.home import Home
 from orchestrator.agent.router.moves import Located
 from orchestrator.agent.router.runtime import RouterSilent, Runtime
-from orchestrator.agent.router.sections import Site
 from orchestrator.agent.router.steering import Steering, write_maps
 from orchestrator.agent.router.table import Table
+from orchestrator.agent.router.words import Site
 from orchestrator.protocol.routing import RouterConfig
 
 HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Iterable, List
 
 from orchestrator.agent.failures import OperationFailed
-from orchestrator.agent.router import sections
+from orchestrator.agent.router import backends
 from orchestrator.agent.router.steering import Stats, Steering
 from orchestrator.agent.router.table import ATTACHED, DRAINING, SERVING, Key, Seat, Table
 from orchestrator.protocol.routing import Shift
@@ -165,18 +165,21 @@ def detach(steering: Steering, key: Key) -> str:
 
 
 def healed(steering: Steering) -> Table:
-    """Return the record, with HAProxy brought to it first: it may have been restarted meanwhile.
+    """Return the record, with HAProxy brought to it first: it, or a container, may have been restarted.
 
     Only for the holder of the lock.
     """
-    table = steering.home.table()
+    recorded = steering.home.table()
+    table = steering.refresh(recorded)
+    if table != recorded:
+        steering.home.put_table(table)
     steering.reconcile(table)
     return table
 
 
 def _free(steering: Steering, table: Table, service: str) -> int:
     stats = steering.stats()
-    slots = min(sections.slots(backend, table) for backend in steering.backends(service))
+    slots = min(backends.slots(backend, table) for backend in steering.backends(service))
     busy = [number for number in range(1, slots + 1) if steering.sessions(stats, service, number)]
     server = table.free(service, slots, busy)
     if not server:

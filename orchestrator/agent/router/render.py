@@ -12,10 +12,10 @@ import ipaddress
 from typing import List, Sequence, Tuple
 
 from orchestrator.agent.paths import BadNameError
-from orchestrator.agent.router import sections
+from orchestrator.agent.router import backends, sections
 from orchestrator.agent.router.picture import check_picture
-from orchestrator.agent.router.sections import Site
 from orchestrator.agent.router.table import ATTACHED, Table
+from orchestrator.agent.router.words import Site
 from orchestrator.protocol.routing import RouterConfig
 
 HARD_STOP = 900
@@ -43,7 +43,7 @@ def structure(config: RouterConfig, table: Table, site: Site) -> str:
     for source in site.sources:
         _check_network(source)
     # Seats beyond a backend's own number make it longer, which only a reload can do.
-    longest = [(backend.name, sections.slots(backend, table)) for backend in config.backends]
+    longest = [(backend.name, backends.slots(backend, table)) for backend in config.backends]
     names = [certificate.name for certificate in config.certificates]
     text = _text(config, Table(), site, "")
     return hashlib.sha256(f"{text}\n{longest}\n{names}".encode()).hexdigest()
@@ -81,7 +81,7 @@ def _text(config: RouterConfig, table: Table, site: Site, description: str) -> s
     if config.preview_port:
         blocks.append(sections.preview(config, site))
     for backend in config.backends:
-        blocks += sections.backend(config, backend, table)
+        blocks += backends.backend(config, backend, table)
     blocks += sections.rate_tables(config)
     return "\n\n".join("\n    ".join(block) for block in blocks) + "\n"
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Tuple
 
+from orchestrator.agent.failures import OperationFailed
+
 TIMEOUT = 5.0
 """Seconds without a byte from HAProxy before it counts as not answering."""
 
@@ -20,11 +22,18 @@ _MOST = 64 << 20
 _ADDRESS_ANSWERS = ("changed from", "no need to change", "nothing changed")
 
 
-class RouterSilent(Exception):  # noqa: N818 - reads as the state it names
+class RouterError(OperationFailed):
+    """Something about the router did not work out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("router", message)
+
+
+class RouterSilent(RouterError):  # noqa: N818 - reads as the state it names
     """HAProxy cannot be asked: it does not run, or does not answer."""
 
 
-class RouterRefused(Exception):  # noqa: N818
+class RouterRefused(RouterError):  # noqa: N818
     """HAProxy understood a command and refused it; the message has its words."""
 
 

@@ -1,73 +1,15 @@
-"""The sections of HAProxy's configuration: listeners, virtual addresses, the mesh, backends.
+"""The sections of HAProxy's configuration that take traffic in: listeners, virtual addresses, the mesh.
 
-Owns what each section says. Everything here has passed :mod:`.picture`. Each function returns lines: the
-head of the section and its body, without indentation.
+Owns what each says. Where traffic goes is :mod:`.backends`'. Everything here has passed
+:mod:`.picture`. Each function returns lines: the head of the section and its body, without indentation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
-from orchestrator.agent.router.table import ATTACHED, FULL, SERVING, Seat, Table
+from orchestrator.agent.router.words import Site, bind, quote
 from orchestrator.protocol.routing import Backend, Listener, Mesh, Route, RouterConfig, Virtual
-
-NOWHERE = "127.0.0.1:9"
-"""Where an empty slot points: nothing listens on ``discard``, and nothing is ever sent there."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where the router lives, as HAProxy sees it."""
-
-    home: str
-    """Folder with ``run/``, ``certs/``, ``maps/`` and ``errors/``; made of letters, digits and ``/_.-``."""
-    sources: Tuple[str, ...] = ()
-    """Networks whose containers may use the virtual addresses."""
-    socket: str = "admin.sock"
-    """Name of the runtime socket in ``run/``."""
-    log: bool = False
-
-    state: str = "state"
-    """Name of the file with what checks have said, in ``run/``; it is there while a reload needs it."""
-
-    @property
-    def maintenance(self) -> str:
-        """The map of routes in maintenance."""
-        return f"{self.home}/maps/maintenance.map"
-
-    @property
-    def previews(self) -> str:
-        """The map of held releases."""
-        return f"{self.home}/maps/preview.map"
-
-
-def quote(text: str) -> str:
-    """Return ``text`` as one word that HAProxy takes literally."""
-    return "'" + text.replace("'", "'\\''") + "'"
-
-
-def slots(backend: Backend, table: Table) -> int:
-    """Return the number of servers of a backend: its own, or more while a seat is beyond them."""
-    return max([backend.slots] + [seat.server for seat in table.of(backend.service)])
-
-
-def has_mesh(config: RouterConfig, backend: Backend) -> bool:
-    """Other hosts reach this backend here."""
-    return any(mesh.backend == backend.name for mesh in config.mesh)
-
-
-def scaled(backend: Backend, weight: int) -> int:
-    """Return a local container's share as HAProxy's weight.
-
-    A remote counts for all its containers, and HAProxy's weights end at 256: the largest remote gets
-    that, everything else is in proportion.
-    """
-    most = max([1] + [remote.weight for remote in backend.remotes])
-    return max(1, weight // most) if weight else 0
-
-
-# --- what takes traffic in ----------------------------------------------------------------------
 
 
 def listener(config: RouterConfig, number: int, listener: Listener, site: Site) -> List[str]:
@@ -75,7 +17,7 @@ def listener(config: RouterConfig, number: int, listener: Listener, site: Site) 
     lines = [f"frontend in:{number}:{listener.port}", *_mode(listener.mode)]
     tls = f" ssl crt {site.home}/certs/" if listener.tls else ""
     alpn = " alpn h2,http/1.1" if listener.tls and listener.mode == "http" else ""
-    lines.append(f"bind {_bind(listener.address, listener.port)}{tls}{alpn}")
+    lines.append(f"bind {bind(listener.address, listener.port)}{tls}{alpn}")
     if listener.mode == "tcp":
         return [*lines, f"default_backend {listener.routes[0].backend}"]
     lines += _forwarded()
@@ -87,7 +29,7 @@ def virtual(config: RouterConfig, virtual: Virtual, site: Site) -> List[str]:
     """Return the frontend of a service's address inside the project."""
     mode = _backend(config, virtual.backend).mode
     lines = [f"frontend virtual:{virtual.backend}:{virtual.port}", *_mode(mode)]
-    lines.append(f"bind {_bind(virtual.address, virtual.port)}")
+    lines.append(f"bind {bind(virtual.address, virtual.port)}")
     allowed = " ".join(site.sources)
     unless = f" if !{{ src {allowed} }}" if allowed else ""
     lines.append(f"tcp-request connection reject{unless}")
@@ -99,7 +41,7 @@ def virtual(config: RouterConfig, virtual: Virtual, site: Site) -> List[str]:
 
 def preview(config: RouterConfig, site: Site) -> List[str]:
     """Return the frontend on which every request reaches the held release, where a service has one."""
-    lines = ["frontend preview", *_mode("http"), f"bind {_bind('', config.preview_port)}", *_forwarded()]
+    lines = ["frontend preview", *_mode("http"), f"bind {bind('', config.preview_port)}", *_forwarded()]
     routes = [route for one in config.listeners if one.mode == "http" for route in one.routes]
     lines += _routes(config, routes, site, limits=False)
     lines.append("http-request set-var-fmt(txn.preview_key) '*/%[var(txn.backend)]'")
@@ -118,7 +60,7 @@ def mesh(config: RouterConfig, mesh: Mesh) -> List[List[str]]:
     lines = [
         f"frontend mesh:{mesh.backend}",
         *_mode(mode),
-        f"bind {_bind(config.mesh_address, mesh.port)} accept-proxy",
+        f"bind {bind(config.mesh_address, mesh.port)} accept-proxy",
         f"tcp-request session reject if {{ {marked} }} !{{ fc_pp_unique_id -m str {config.mesh_token} }}",
     ]
     if mode == "tcp":
@@ -241,111 +183,6 @@ def rate_tables(config: RouterConfig) -> List[List[str]]:
     routes = [route for listener in config.listeners for route in listener.routes if route.rate]
     table = "stick-table type ipv6 size 100k expire 10s store http_req_rate(1s)"
     return [[f"backend rate:{route.name}", table] for route in routes]
-
-
-# --- where it goes --------------------------------------------------------------------------------
-
-
-def backend(config: RouterConfig, backend: Backend, table: Table) -> List[List[str]]:
-    """Return a backend and its twins: the one behind the mesh, the preview, the checks of remotes."""
-    seats = {seat.server: seat for seat in table.of(backend.service)}
-    numbers = range(1, slots(backend, table) + 1)
-    blocks = [_main(backend, [(number, seats.get(number)) for number in numbers])]
-    if has_mesh(config, backend):
-        lines = [f"backend {backend.name}_mesh", *_common(backend, f"{backend.cookie}_mesh")]
-        for number in numbers:
-            seat, tracked = seats.get(number), f"track {backend.name}/s{number}"
-            lines.append(
-                f"{_server(backend, number, seat, scaled=False)} {tracked}{_limits(backend, number)}"
-            )
-        blocks.append(lines)
-    lines = [f"backend {backend.name}_preview", *_common(backend, "")]
-    for number in numbers:
-        seat = seats.get(number)
-        held = seat is not None and seat.state == ATTACHED
-        lines.append(f"server s{number} {_address(backend, seat)}{'' if held else ' disabled'}")
-    blocks.append(lines)
-    if backend.remotes:
-        lines = [f"backend remote:{backend.name}", "mode http", "option httpchk GET /", _EXPECT]
-        for remote in backend.remotes:
-            where = _bind(remote.address, remote.port)
-            lines.append(f"server r_{remote.host} {where} check {_check(backend)} send-proxy-v2")
-        blocks.append(lines)
-    return blocks
-
-
-_EXPECT = "http-check expect status 200-399"
-
-
-def _main(backend: Backend, seats: Sequence[Tuple[int, Optional[Seat]]]) -> List[str]:
-    lines = [f"backend {backend.name}", *_common(backend, backend.cookie)]
-    if backend.check_path:
-        lines.append("option httpchk")
-        lines.append(f"http-check send meth GET uri {quote(backend.check_path)} hdr Host {backend.service}")
-        lines.append(_EXPECT)
-    for number, seat in seats:
-        empty = " disabled" if seat is None else ""
-        check = f"check {_check(backend)}{_limits(backend, number)}{empty}"
-        lines.append(f"{_server(backend, number, seat, scaled=True)} {check}")
-    for remote in backend.remotes:
-        cookie = f" cookie r_{remote.host}" if backend.cookie and backend.mode == "http" else ""
-        most = max([1] + [other.weight for other in backend.remotes])
-        lines.append(
-            f"server r_{remote.host} {_bind(remote.address, remote.port)} "
-            f"weight {FULL * remote.weight // most} track remote:{backend.name}/r_{remote.host} "
-            f"send-proxy-v2 proxy-v2-options unique-id{cookie}"
-        )
-    return lines
-
-
-def _common(backend: Backend, cookie: str) -> List[str]:
-    tunnel = min(backend.timeout * 10, 86_400.0)
-    lines = [
-        f"mode {backend.mode}",
-        f"balance {backend.balance}",
-        *(["hash-type consistent"] if backend.balance == "source" else []),
-        f"timeout server {_ms(backend.timeout)}",
-        f"timeout tunnel {_ms(tunnel)}",
-    ]
-    if cookie and backend.cookie and backend.mode == "http":
-        lines.append(f"cookie {cookie} insert indirect nocache httponly")
-    return lines
-
-
-def _server(backend: Backend, number: int, seat: Optional[Seat], *, scaled: bool) -> str:
-    weight = share(backend, seat, remotes=scaled) if seat else 1
-    return f"server s{number} {_address(backend, seat)} weight {weight}"
-
-
-def share(backend: Backend, seat: Seat, *, remotes: bool) -> int:
-    """Return the weight of a seat's server, in proportion to remotes or among local ones alone."""
-    if seat.state != SERVING:
-        return 0
-    return scaled(backend, seat.weight) if remotes else seat.weight
-
-
-def _limits(backend: Backend, number: int) -> str:
-    cookie = f" cookie s{number}" if backend.cookie and backend.mode == "http" else ""
-    return cookie + (f" maxconn {backend.maxconn}" if backend.maxconn else "")
-
-
-def _check(backend: Backend) -> str:
-    fast = max(0.02, backend.inter / 3)
-    return f"inter {_ms(backend.inter)} fastinter {_ms(fast)} rise {backend.rise} fall {backend.fall}"
-
-
-def _address(backend: Backend, seat: Optional[Seat]) -> str:
-    return _bind(seat.address, backend.port) if seat else NOWHERE
-
-
-def _bind(address: str, port: int) -> str:
-    if not address:
-        return f"*:{port}"
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _ms(seconds: float) -> str:
-    return f"{max(1, round(seconds * 1000))}ms"
 
 
 def _backend(config: RouterConfig, name: str) -> Backend:

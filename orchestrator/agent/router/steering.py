@@ -12,11 +12,11 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from orchestrator.agent import durable
 from orchestrator.agent.failures import OperationFailed
-from orchestrator.agent.router import render, sections
+from orchestrator.agent.router import backends, render
 from orchestrator.agent.router.home import Home
 from orchestrator.agent.router.runtime import Runtime, ServerStat
-from orchestrator.agent.router.sections import Site
 from orchestrator.agent.router.table import ATTACHED, SERVING, Seat, Table
+from orchestrator.agent.router.words import Site
 from orchestrator.protocol.routing import Backend, RouterConfig
 
 PAUSE = 0.01
@@ -34,6 +34,7 @@ class Steering:
         config: The picture in force.
         site: Where it lives, as it sees it.
         cancelled: Ends waits early.
+        refresh: Returns a record with the addresses its containers have now.
     """
 
     def __init__(
@@ -42,13 +43,16 @@ class Steering:
         runtime: Runtime,
         config: RouterConfig,
         site: Site,
+        *,
         cancelled: Optional[threading.Event] = None,
+        refresh: Callable[[Table], Table] = lambda table: table,
     ) -> None:
         self.home = home
         self.runtime = runtime
         self.config = config
         self.site = site
         self.cancelled = cancelled or threading.Event()
+        self.refresh = refresh
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -62,7 +66,7 @@ class Steering:
 
     def twins(self, backend: Backend) -> Tuple[str, ...]:
         """Return the names of every HAProxy backend a container of ``backend`` may have sessions in."""
-        mesh = (f"{backend.name}_mesh",) if sections.has_mesh(self.config, backend) else ()
+        mesh = (f"{backend.name}_mesh",) if backends.has_mesh(self.config, backend) else ()
         return (backend.name, *mesh, f"{backend.name}_preview")
 
     def of_seat(self, stats: Stats, seat: Seat) -> Iterator[ServerStat]:
@@ -118,8 +122,8 @@ class Steering:
         for backend in self.backends(seat.service):
             main, *mesh, preview = self.twins(backend)
             for name in mesh:
-                self.runtime.set_weight(name, server, sections.share(backend, seat, remotes=False))
-            self.runtime.set_weight(main, server, sections.share(backend, seat, remotes=True))
+                self.runtime.set_weight(name, server, backends.share(backend, seat, remotes=False))
+            self.runtime.set_weight(main, server, backends.share(backend, seat, remotes=True))
             self.runtime.set_state(main, server, "ready")
             self.runtime.set_state(preview, server, "maint")
 
@@ -207,7 +211,7 @@ class Steering:
     def _serves(self, stats: Stats, seat: Seat) -> bool:
         return all(
             stat.address == _where(seat, backend)
-            and stat.weight == sections.share(backend, seat, remotes=name == backend.name)
+            and stat.weight == backends.share(backend, seat, remotes=name == backend.name)
             and (name != backend.name or stat.status.startswith(("UP", "DOWN", "NOLB", "no check")))
             for backend, name, stat in self._seen(stats, seat)
             if not name.endswith("_preview")
@@ -236,7 +240,7 @@ class Steering:
     def _empty(self, stats: Stats, table: Table) -> "Iterable[Tuple[Backend, int]]":
         taken = {(seat.service, seat.server) for seat in table.seats}
         for backend in self.config.backends:
-            for number in range(1, sections.slots(backend, table) + 1):
+            for number in range(1, backends.slots(backend, table) + 1):
                 stat = stats.get((backend.name, f"s{number}"))
                 free = (backend.service, number) not in taken
                 if free and stat is not None and not stat.status.startswith("MAINT"):

@@ -25,6 +25,7 @@ from orchestrator.protocol.messages import (
     Done,
     Exec,
     HostReport,
+    Maintain,
     Observe,
     Operation,
     Perform,
@@ -105,6 +106,7 @@ def test_nothing_is_changed_without_a_lease(agent, name):
         "release": ReleaseLease(PROJECT, 1),
         "perform": Perform(PROJECT, 1, ()),
         "commit": Commit(PROJECT, 1, ReleaseRecord("r1", 0.0, "me", "x")),
+        "maintain": Maintain(PROJECT, 1, "site", on=True),
     }
     asked = params.get(name)
     stream = (

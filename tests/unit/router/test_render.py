@@ -14,12 +14,13 @@ from support import haproxy_process
 from support.haproxy_process import HAPROXY, IMAGE
 
 from orchestrator.agent.paths import BadNameError, ProjectPaths
-from orchestrator.agent.router import pages, render, sections
+from orchestrator.agent.router import backends as backend_sections
+from orchestrator.agent.router import pages, render
 from orchestrator.agent.router.home import Home
 from orchestrator.agent.router.picture import bound, check_picture
-from orchestrator.agent.router.sections import Site
 from orchestrator.agent.router.steering import write_maps
 from orchestrator.agent.router.table import ATTACHED, DRAINING, SERVING, Seat, Table
+from orchestrator.agent.router.words import Site
 from orchestrator.protocol.routing import (
     Backend,
     Certificate,
@@ -273,7 +274,7 @@ def test_routes_are_tried_from_the_most_to_the_least_specific():
 def test_a_remote_with_many_instances_weighs_as_much_as_they_do():
     """256 is the most HAProxy knows: the largest remote has it, all others in proportion."""
     web = sensible().backends[0]
-    assert sections.scaled(web, 256) == 85
+    assert backend_sections.scaled(web, 256) == 85
     text = render.render(sensible(), Table(), SITE)
     assert "server r_db-1 10.0.0.2:7001 weight 256" in text
 
