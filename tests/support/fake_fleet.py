@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from support.fleet_agent import PARKED, FakeAgent
-from support.fleet_host import Effect, Failing, FakeHost
+from support.fleet_host import Effect, Failing, FakeHost, Hanging
 
 from orchestrator.errors import HostUnreachable
 from orchestrator.execution.loop import Action
@@ -37,6 +37,8 @@ class FakeFleet:
         """Everything that happened, in order."""
         self.requests: collections.Counter[tuple[str, str]] = collections.Counter()
         """(host, kind of request) -> how many were made."""
+        self.watchers: list[Callable[[], None]] = []
+        """Called at every point: what must hold at any moment."""
         self.performed: list[tuple[str, m.Perform]] = []
         """(host, request), in order."""
         self._inline = inline
@@ -68,6 +70,8 @@ class FakeFleet:
         name = f"{host.name} {point}"
         number = len(self.points)
         self.points.append(name)
+        for watch in self.watchers:
+            watch()
         for effect in (self._at.pop(number, None), self._on.pop(name, None)):
             if effect is not None:
                 effect(host)
@@ -119,7 +123,10 @@ class FakeController:
     def fresh(self, host: str) -> FakeSession:
         """Return a session of its own, as a new connection gives one."""
         there = self.fleet.hosts[host]
-        self.fleet.reach(there, "connects anew")
+        try:
+            self.fleet.reach(there, "connects anew")
+        except (Failing, Hanging) as error:
+            raise HostUnreachable(host, "connection timed out") from error
         if there.down:
             raise HostUnreachable(host, "connection refused")
         return FakeSession(self.fleet, there)

@@ -30,6 +30,7 @@ class FakeContainer:
     release: str
     config: InstanceConfig
     state: str = "created"
+    healthy: bool = True
 
 
 class FakeHost:
@@ -125,7 +126,7 @@ def _report(container: FakeContainer) -> m.ContainerReport:
         digest=container.config.digest,
         image=container.config.image,
         state=container.state,
-        health="healthy" if running else "none",
+        health=("healthy" if container.healthy else "unhealthy") if running else "none",
         config=container.config,
     )
 
