@@ -107,7 +107,7 @@ class StepProgress:
     step: Step
     phase: str
     """``creating``, ``starting``, ``checking``, ``stopping``, ``removing``, ``compressing``, ``sending``,
-    ``loading``."""
+    ``loading``; of routers: ``configuring``, ``attaching``, ``shifting``, ``draining``, ``watching``."""
     detail: str = ""
     done: int = 0
     """Bytes, while sending."""

@@ -23,6 +23,19 @@ _DOING: Mapping[StepKind, str] = {
     StepKind.FORGET: "forgetting",
     StepKind.REMOVE_VOLUME: "removing",
     StepKind.REMOVE_IMAGE: "removing",
+    StepKind.ROUTER: "configuring",
+    StepKind.ATTACH: "attaching",
+    StepKind.DETACH: "detaching",
+    StepKind.SHIFT: "shifting",
+    StepKind.DRAIN: "draining",
+    StepKind.WATCH: "watching",
+    StepKind.CHECK: "checking",
+    StepKind.JOB: "running",
+    StepKind.ARM: "arming",
+    StepKind.DISARM: "disarming",
+    StepKind.CONFIRM: "confirming",
+    StepKind.HOLD: "holding",
+    StepKind.UNHOLD: "forgetting",
 }
 _DONE: Mapping[StepKind, str] = {
     StepKind.SHIP: "sent",
@@ -34,8 +47,39 @@ _DONE: Mapping[StepKind, str] = {
     StepKind.FORGET: "forgotten",
     StepKind.REMOVE_VOLUME: "removed",
     StepKind.REMOVE_IMAGE: "removed",
+    StepKind.ROUTER: "configured",
+    StepKind.ATTACH: "attached",
+    StepKind.DETACH: "detached",
+    StepKind.SHIFT: "shifted",
+    StepKind.DRAIN: "drained",
+    StepKind.WATCH: "stayed healthy",
+    StepKind.CHECK: "passed",
+    StepKind.JOB: "ran",
+    StepKind.ARM: "armed",
+    StepKind.DISARM: "disarmed",
+    StepKind.CONFIRM: "confirmed",
+    StepKind.HOLD: "held",
+    StepKind.UNHOLD: "forgotten",
 }
-_INSTANCE_STEPS = frozenset((StepKind.START, StepKind.STOP, StepKind.RESUME, StepKind.REMOVE))
+_INSTANCE_STEPS = frozenset(
+    (
+        StepKind.START,
+        StepKind.STOP,
+        StepKind.RESUME,
+        StepKind.REMOVE,
+        StepKind.ATTACH,
+        StepKind.DETACH,
+        StepKind.DRAIN,
+        StepKind.CHECK,
+    )
+)
+_TRAFFIC_STEPS = frozenset((StepKind.SHIFT, StepKind.WATCH))
+_HOST_STEPS: Mapping[StepKind, str] = {
+    StepKind.ROUTER: "router",
+    StepKind.ARM: "way back",
+    StepKind.DISARM: "way back",
+    StepKind.CONFIRM: "cutover",
+}
 
 CREATES = frozenset((Action.CREATE,))
 REPLACES = frozenset((Action.REPLACE, Action.REPLACE_STOP_FIRST, Action.RESUME))
@@ -68,6 +112,8 @@ class Memory:
             if step.service:
                 return clean(f"{step.service}[{step.slot}]")
             return f"container {short_id(step.container)}"
+        if about := _about_traffic(step):
+            return about
         if step.kind is StepKind.SHIP:
             return f"image {self.image(step.image)}"
         if step.kind is StepKind.REMOVE_IMAGE:
@@ -97,6 +143,21 @@ class Memory:
         wanted = (step.service, step.slot, step.host)
         found = (c for c in self.plan.changes if (c.service, c.slot, c.host) == wanted)
         return next((c for c in found if c.action is not Action.DISCARD), None)
+
+
+def _about_traffic(step: Step) -> str:
+    """Return what a step is about that concerns routers as a whole, a service's traffic or a job."""
+    if step.kind in _TRAFFIC_STEPS:
+        return clean(f"{step.service}{_share(step)}")
+    if step.kind is StepKind.JOB:
+        return clean(f"job {step.name}")
+    return _HOST_STEPS.get(step.kind, "")
+
+
+def _share(step: Step) -> str:
+    """Return `` 5%`` for a step of a canary, else nothing."""
+    _, _, share = step.id.rpartition(" ")
+    return f" {share}" if share.endswith("%") else ""
 
 
 def doing(step: Step) -> str:
