@@ -15,7 +15,8 @@ from orchestrator.planning.limit import EVERYTHING, Limit
 from orchestrator.planning.observed import Index, by_host, release_number
 from orchestrator.planning.reach import Reach, reach
 from orchestrator.planning.retention import Retention, retention
-from orchestrator.planning.routing.changes import newest, router_changes
+from orchestrator.planning.routing.changes import newest, pictures_in_force, router_changes
+from orchestrator.planning.routing.limited import limited
 from orchestrator.planning.routing.policies import at_home, starts
 from orchestrator.planning.routing.serving import armed, serving, unserved
 from orchestrator.planning.slots import Rules, decide
@@ -69,6 +70,8 @@ def reconcile(
     index = Index(observed)
     scope = reach(desired, index, limit)
     changes = _changes(desired, index, scope, purpose)
+    if limit.services is not None:
+        desired = _limited(desired, index, limit)
     pictures = dict(desired.routers)
     routers = router_changes(pictures, index, scope.hosts)
     astray = unserved(pictures, index, changes, scope.carried, scope.hosts)
@@ -135,6 +138,16 @@ def _warm(desired: Desired, index: Index) -> frozenset[tuple[str, str, int, str]
         for item in record.instances
         if item.service in keeps
     )
+
+
+def _limited(desired: Desired, index: Index, limit: Limit) -> Desired:
+    """Return ``desired`` with what is served now for services that may not change."""
+    routers = limited(dict(desired.routers), pictures_in_force(index), limit.service)
+    others = index.current.endpoints if index.current is not None else ()
+    endpoints = {(item.service, item.port): item for item in desired.endpoints}
+    endpoints |= {(item.service, item.port): item for item in others if not limit.service(item.service)}
+    kept = tuple(endpoints[key] for key in sorted(endpoints))
+    return replace(desired, routers=tuple(routers.items()), endpoints=kept)
 
 
 def _after(changes: Sequence[Change], scope: Reach) -> dict[str, set[ReleasedInstance]]:

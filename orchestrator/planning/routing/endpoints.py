@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from orchestrator.errors import Problem, SpecError
 from orchestrator.protocol.messages import Endpoint
 from orchestrator.spec.model import Project
 from orchestrator.spec.routing_rules import discovered, listeners
+
+_T = TypeVar("_T", str, int)
 
 MESH_PORTS = range(20000, 32768)
 """Ports between hosts: below the ones that kernels give to outgoing connections."""
@@ -72,20 +75,17 @@ def _virtuals(project: Project, names: Sequence[str], known: Sequence[Endpoint])
     found: dict[str, str] = {}
     taken: set[str] = set()
     for item in known:
-        if item.service in names and item.service not in found and item.virtual not in taken:
-            if not _inside(item.virtual, network):
-                continue
+        mine = item.service in names and item.service not in found and item.virtual not in taken
+        if mine and _inside(item.virtual, network):
             found[item.service] = item.virtual
             taken.add(item.virtual)
+    left = {item.virtual for item in known}
     for name in names:
-        start = _hash(f"{project.project}/{name}")
         if name not in found:
-            found[name] = next(
-                address
-                for step in range(size)
-                if (address := str(network[1 + (start + step) % size])) not in taken
-            )
-            taken.add(found[name])
+            start = _hash(f"{project.project}/{name}")
+            free = _free((str(network[1 + (start + step) % size]) for step in range(size)), taken, left)
+            found[name] = free
+            taken.add(free)
     return found
 
 
@@ -105,16 +105,30 @@ def _meshes(
         if key in wanted and key not in found and item.mesh in MESH_PORTS and item.mesh not in taken:
             found[key] = item.mesh
             taken.add(item.mesh)
+    left, size = {item.mesh for item in known}, len(MESH_PORTS)
     for name, port in ports:
-        start = _hash(f"{project.project}/{name}/{port}")
         if (name, port) not in found:
-            found[name, port] = next(
-                mesh
-                for step in range(len(MESH_PORTS))
-                if (mesh := MESH_PORTS[(start + step) % len(MESH_PORTS)]) not in taken
-            )
-            taken.add(found[name, port])
+            start = _hash(f"{project.project}/{name}/{port}")
+            free = _free((MESH_PORTS[(start + step) % size] for step in range(size)), taken, left)
+            found[name, port] = free
+            taken.add(free)
     return found
+
+
+def _free(candidates: Iterable[_T], taken: set[_T], left: set[_T]) -> _T:
+    """Return the first candidate that nothing has, if possible one that nothing had just now either.
+
+    What a service leaves behind is still served until the cutover is over.
+    """
+    spare: _T | None = None
+    for candidate in candidates:
+        if candidate in taken:
+            continue
+        if candidate not in left:
+            return candidate
+        spare = candidate if spare is None else spare
+    assert spare is not None  # noqa: S101 - there are more candidates than are taken
+    return spare
 
 
 def _inside(address: str, network: ipaddress.IPv4Network) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.errors import Problem, SpecError
@@ -237,7 +237,7 @@ class _Painter:
                 port=port,
                 mode="tcp" if kind == "tcp" else "http",
                 tls=kind == "https",
-                routes=tuple(_route(binding) for binding in sorted(bindings, key=_specific_first)),
+                routes=tuple(sorted(map(_route, bindings), key=specific_first)),
             )
 
     def _certificates(self, host: str) -> Iterator[wire.Certificate]:
@@ -251,11 +251,24 @@ def _certificate_names(certificates: Mapping[str, bytes]) -> dict[bytes, str]:
     return {certificates[route]: route for route in sorted(certificates, reverse=True)}
 
 
-def _specific_first(binding: Binding) -> tuple[int, int, int, str, str]:
+def specific_first(route: wire.Route) -> tuple[int, int, int, str, str, bool, str]:
     """Order routes so that the first that matches is the right one: by host, then by path."""
-    host, path = binding.route.host or "", binding.route.path
-    rank = 2 if not host else 1 if host.startswith("*.") else 0
-    return (rank, -host.count("."), -len(path), host, path)
+    rank = 2 if not route.host else 1 if route.host.startswith("*.") else 0
+    return (
+        rank,
+        -route.host.count("."),
+        -len(route.path),
+        route.host,
+        route.path,
+        route.redirect_https,
+        route.name,
+    )
+
+
+def by_target(backends: Iterable[wire.Backend]) -> Callable[[wire.Virtual | wire.Mesh], _Port]:
+    """Return the key that sorts addresses like the backends they lead to."""
+    ports = {backend.name: (backend.service, backend.port) for backend in backends}
+    return lambda item: ports[item.backend]
 
 
 def _route(binding: Binding) -> wire.Route:

@@ -66,6 +66,14 @@ def test_a_record_of_any_kind_is_no_harm(known: list[Endpoint]) -> None:
     assert len({item.virtual for item in found}) == 2
 
 
+def test_what_was_left_behind_is_not_taken_at_once() -> None:
+    """It is served until the cutover is over: a new service gets another address while there is one."""
+    old = endpoints(using([f"s{number}" for number in range(7)]))
+    new = endpoints(using([f"t{number}" for number in range(7)]), old)
+    assert not {item.virtual for item in old} & {item.virtual for item in new}
+    assert not {item.mesh for item in old} & {item.mesh for item in new}
+
+
 def test_addresses_leave_a_network_that_has_changed() -> None:
     """A new network is a wish for new addresses; ports between hosts stay."""
     old = endpoints(using(["a"]))

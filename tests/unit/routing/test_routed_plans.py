@@ -19,7 +19,7 @@ from orchestrator.planning.rollback import rollback
 from orchestrator.planning.saved import differences, plan_document
 from orchestrator.planning.types import Plan, Strategy
 from orchestrator.protocol.messages import ReleaseRecord
-from orchestrator.protocol.routing import Guard
+from orchestrator.protocol.routing import Guard, RouterConfig
 from orchestrator.spec.model import Project
 
 HOSTS = ("web-1", "web-2", "web-3")
@@ -303,3 +303,45 @@ def test_every_rollback_ends(first: Project, second: Project) -> None:
     plan = carried_out(rollback("shop", fleet.observed(), index.records[1].id), fleet)
     assert {host: router.picture for host, router in fleet.routers.items()} == pictures
     serves_what_runs(fleet, plan)
+
+
+@given(specs(), specs(), st.sets(st.sampled_from(["api", "cache", "db", "front"]), min_size=1))
+@settings(max_examples=60, deadline=None)
+def test_a_limit_leaves_other_services_alone(first: Project, second: Project, names: set[str]) -> None:
+    """What a router has for services outside the limit stays to the letter, and the plan ends."""
+    fleet = RoutedFleet(HOSTS)
+    applied(first, fleet)
+    before = {host: router.picture for host, router in fleet.routers.items()}
+    serving = traffic(fleet, names)
+    limit = Limit(services=frozenset(names))
+    unchanged = planned(first, fleet, limit=limit)
+    assert unchanged.routers == ()
+    plan = planned(second, fleet, limit=limit)
+    carried_out(plan, fleet)
+    assert planned(second, fleet, limit=limit).empty
+    for host in before.keys() | fleet.routers.keys():
+        old, new = before.get(host), fleet.routers[host].picture if host in fleet.routers else None
+        assert others(old, names) == others(new, names)
+    assert traffic(fleet, names) == serving
+
+
+def traffic(fleet: RoutedFleet, names: set[str]) -> dict[tuple[str, str], Any]:
+    """Return who has the traffic of services outside ``names``."""
+    left = {"api", "cache", "db", "front"} - names
+    return {(host, name): fleet.serving(host, name) for host in HOSTS for name in left}
+
+
+def others(picture: RouterConfig | None, names: set[str]) -> list[object]:
+    """Return everything of a picture that is about services outside ``names``."""
+    if picture is None:
+        return []
+    backends = [backend for backend in picture.backends if backend.service not in names]
+    mine = {backend.name for backend in backends}
+    routes = [
+        (listener.port, route)
+        for listener in picture.listeners
+        for route in listener.routes
+        if route.backend in mine
+    ]
+    addresses = [item for item in (*picture.virtuals, *picture.mesh) if item.backend in mine]
+    return [*backends, *sorted(routes, key=repr), *addresses]
