@@ -7,6 +7,9 @@ label, whose value is the digest of how it was created: another image or virtual
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import subprocess
 from typing import Any, Dict, List, Optional, Tuple
 
 from orchestrator.agent import containers, failures
@@ -182,3 +185,11 @@ class Routers:
     def last_words(self, container: str) -> Tuple[str, ...]:
         """Return a router's last lines."""
         return failures.last_lines(self._engine, container)
+
+
+def drop_route(network: str) -> None:
+    """Give the virtual addresses back; where that is not possible they stay, and lead nowhere."""
+    program = shutil.which("ip")
+    if program and os.getuid() == 0:
+        words = [program, "route", "del", "local", network, "dev", "lo"]
+        subprocess.run(words, check=False, capture_output=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
 from typing import Any, Callable, Dict, Optional, Set, Tuple
 
@@ -146,7 +145,7 @@ class Lifecycle:
         for inspect in found:
             self._routers.remove(str(inspect["Id"]))
         if config is not None and config.virtual_network:
-            _drop_route(config.virtual_network)
+            container.drop_route(config.virtual_network)
         for path in (self.home.picture_file, self.home.table_file, self.home.config):
             durable.remove(path)
         for folder in (self.home.certificates, self.home.maps, self.home.run):
@@ -311,11 +310,3 @@ class Lifecycle:
             raise
         configs = ((network or {}).get("IPAM") or {}).get("Config") or ()
         return tuple(sorted(str(one["Subnet"]) for one in configs if one.get("Subnet")))
-
-
-def _drop_route(network: str) -> None:
-    """Give the virtual addresses back; where that is not possible they stay, and lead nowhere."""
-    program = shutil.which("ip")
-    if program and os.getuid() == 0:
-        words = [program, "route", "del", "local", network, "dev", "lo"]
-        subprocess.run(words, check=False, capture_output=True)
