@@ -6,6 +6,7 @@ whatever their order. It must not know HAProxy, nor which container sits in whic
 
 from __future__ import annotations
 
+import functools
 import hmac
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -74,7 +75,7 @@ def pictures(project: Project, scene: Scene) -> Pictures:
 
 
 def token(key: str, project: str) -> str:
-    """Return what the router of a host demands of whoever comes through the mesh: 32 hexadecimal digits."""
+    """Return what routers demand of whoever comes through the mesh, by one host's key: 32 hex digits."""
     return hmac.digest(bytes.fromhex(key), f"mesh {project}".encode(), "sha256").hex()[:32] if key else ""
 
 
@@ -137,7 +138,7 @@ class _Painter:
             ),
             mesh=tuple(wire.Mesh(_name(port), self._endpoints[port].mesh) for port in sorted(mesh)),
             mesh_address=self._scene.addresses[host] if mesh else "",
-            mesh_token=token(self._scene.keys.get(host, ""), self._project.project) if mesh else "",
+            mesh_token=self._token if mesh else "",
             preview_port=(router.preview_port or 0) if front and router is not None else 0,
         )
 
@@ -215,17 +216,22 @@ class _Painter:
                     host=other,
                     address=self._scene.addresses[other],
                     port=self._endpoints[port].mesh,
-                    token=self._token(host, other),
+                    token=self._token,
                     weight=count,
                 )
 
-    def _token(self, host: str, other: str) -> str:
-        """Return what ``other`` demands; of a host that is down, what ``host`` was told before."""
-        key = self._scene.keys.get(other, "")
-        if key or host not in self._scene.current:
-            return token(key, self._project.project)
-        remotes = (r for backend in self._scene.current[host].backends for r in backend.remotes)
-        return next((remote.token for remote in remotes if remote.host == other), "")
+    @functools.cached_property
+    def _token(self) -> str:
+        """What every router of the project demands of the others, which have one thing to show to all.
+
+        It never changes while any picture has it: routers take new pictures one after the other.
+        """
+        for _, picture in sorted(self._scene.current.items()):
+            known = [picture.mesh_token, *(r.token for b in picture.backends for r in b.remotes)]
+            if any(known):
+                return next(filter(None, known))
+        keys = (key for _, key in sorted(self._scene.keys.items()) if key)
+        return token(next(keys, ""), self._project.project)
 
     def _listeners(self) -> Iterator[wire.Listener]:
         by_port: defaultdict[int, list[Binding]] = defaultdict(list)
