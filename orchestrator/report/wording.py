@@ -109,9 +109,8 @@ class Memory:
     def subject(self, step: Step) -> str:
         """Return what ``step`` is about: ``api[1]``, ``image tomcat``, ``release r5``."""
         if step.kind in _INSTANCE_STEPS:
-            if step.service:
-                return clean(f"{step.service}[{step.slot}]")
-            return f"container {short_id(step.container)}"
+            named = clean(f"{step.service}[{step.slot}]")
+            return named if step.service else f"container {short_id(step.container)}"
         if about := _about_traffic(step):
             return about
         if step.kind is StepKind.SHIP:
