@@ -11,7 +11,7 @@ promote, destroy and the rest are the same flow with another plan: see `works`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,8 @@ def _settle(work: Work, bench: Workbench, confirm: Confirm | None) -> Plan | hol
         return None
     lacking = _lacking(bench, plan)
     if isinstance(work, Apply) and (lacking or plan.builds):
-        known = bench.build({key: id_ for key, id_ in known.items() if id_ not in lacking}, plan.starts)
+        held = {key: id_ for key, id_ in known.items() if id_ not in lacking}
+        known = bench.build(held, _wanted(plan, lacking))
         return work.plan(bench, seen, known)
     return made
 
@@ -96,6 +97,12 @@ def _lacking(bench: Workbench, made: Plan) -> set[str]:
     """Return the image ids to build anew: a placeholder for what has none, and ids nobody holds."""
     images = {image for _, image in made.ships}
     return {image for image in images if not image.startswith("sha256:") or not bench.obtainable(image)}
+
+
+def _wanted(made: Plan, lacking: Collection[str]) -> set[str]:
+    """Return the names of the images that the plan cannot do without: of services, and of routers."""
+    gone = {artifact.name for artifact in made.desired.artifacts if artifact.id in lacking}
+    return {*made.starts, *gone, *(artifact.name for artifact in made.builds)}
 
 
 def plan(options: Options, listener: Listener) -> tuple[Plan, Loaded]:
