@@ -89,7 +89,8 @@ class Ending:
             (member.slot, member.release) == old(change)
             for member in self._traffic.served(change.host, change.service)
         )
-        wanted = any(item.service == change.service for item in self._plan.desired.instances)
+        place = (change.host, change.service, change.slot)
+        wanted = any((item.host, *item.key) == place for item in self._plan.desired.instances)
         return served and wanted and self._parts.policy(change.service, routed=True).keep_old > 0
 
     def _retirement(self, retired: Sequence[Change]) -> Iterator[Step]:

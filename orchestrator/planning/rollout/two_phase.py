@@ -59,6 +59,8 @@ class _Side:
     """Those of ``new`` that get their first traffic."""
     old: tuple[Member, ...]
     """Those that serve and go."""
+    shrinks: bool
+    """Whether fewer serve there afterwards."""
 
 
 def cutover(
@@ -83,12 +85,17 @@ def cutover(
             yield from made
             if gates := [item.id for item in made if item.kind is not StepKind.SHIFT]:
                 after = Join(gates, len(sides))
-    for side in sides:
+    gains: list[str] = []
+    # Where a service leaves a host or shrinks there, the others have to be ready for what comes.
+    for side in sorted(sides, key=lambda side: side.shrinks):
         members = [traffic.new(change) for change in side.new]
-        moved = traffic.shift(side.host, service, members, after, label)
+        waits = Join(gains, len(sides)) if side.shrinks and gains else after
+        moved = traffic.shift(side.host, service, members, waits, label)
         if moved is None:
             continue
         yield moved
+        if not side.shrinks:
+            gains.append(moved.id)
         if side.fresh and policy.bake > 0:
             yield traffic.watch(
                 side.host,
@@ -121,12 +128,8 @@ def _sides(traffic: Traffic, service: str, changes: Iterable[Change]) -> Iterato
         named = {(member.slot, member.release) for member in map(traffic.new, new)}
         known = {(member.slot, member.release) for member in serving}
         fresh = tuple(c for c in new if (c.slot, traffic.new(c).release) not in known)
-        yield _Side(
-            host,
-            new,
-            fresh,
-            tuple(member for member in serving if (member.slot, member.release) not in named),
-        )
+        goes = tuple(member for member in serving if (member.slot, member.release) not in named)
+        yield _Side(host, new, fresh, goes, shrinks=len(new) < len(serving))
 
 
 def _canary(
