@@ -149,12 +149,15 @@ class MountedFile:
 
 
 def create_body(
-    config: InstanceConfig, identity: Identity, files: Tuple[MountedFile, ...] = ()
+    config: InstanceConfig, identity: Identity, files: Tuple[MountedFile, ...] = (), address: str = ""
 ) -> Dict[str, Any]:
     """Return the body of ``POST /containers/create`` for one instance.
 
-    Nothing secret is in it: secrets are among ``files``, by path.
+    Nothing secret is in it: secrets are among ``files``, by path. With an empty ``address`` the engine
+    chooses one, and another one after every restart.
     """
+    endpoint: Dict[str, Any] = {"Aliases": list(identity.aliases)}
+    _set(endpoint, "IPAMConfig", {"IPv4Address": address} if address else None)
     ports = [f"{port.target}/{port.protocol}" for port in config.ports]
     labels = {key: value for key, value in config.labels if not key.startswith(OURS)}
     body: Dict[str, Any] = {
@@ -169,7 +172,7 @@ def create_body(
         "Healthcheck": {"Test": ["NONE"]},
         "StopTimeout": math.ceil(config.stop_grace_period),
         "HostConfig": _host_config(config, identity, files),
-        "NetworkingConfig": {"EndpointsConfig": {identity.project: {"Aliases": list(identity.aliases)}}},
+        "NetworkingConfig": {"EndpointsConfig": {identity.project: endpoint}},
     }
     _set(body, "Cmd", None if config.command is None else list(config.command))
     _set(body, "Entrypoint", None if config.entrypoint is None else list(config.entrypoint))

@@ -168,7 +168,7 @@ class Instances:
 
     def _create(self, identity: Identity, config: InstanceConfig) -> str:
         files = self._stage.files(config, identity.name)
-        body = containers.create_body(config, identity, files)
+        body = containers.create_body(config, identity, files, self._stage.address())
         created = self._engine.post("/containers/create", {"name": identity.name}, body)
         container = str(created["Id"])
         inspect = self._engine.get(f"/containers/{container}/json")

@@ -12,9 +12,9 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Set, Tuple
 
-from orchestrator.agent import containers, durable
+from orchestrator.agent import addressing, containers, durable
 from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.handler import Refusal
 from orchestrator.agent.journal import Journal
@@ -30,6 +30,7 @@ class Stage:
         self._journal = journal
         self._lock = threading.Lock()
         self._made: Dict[str, bool] = {}
+        self._given: Set[str] = set()
 
     def network(self) -> None:
         """Make the project's network, unless it is there.
@@ -37,9 +38,25 @@ class Stage:
         Raises:
             Refusal: ``conflict``: something else has its name.
         """
-        self._ensure(
-            "network", self._journal.project, "/networks", {"Driver": "bridge", "CheckDuplicate": True}
-        )
+        body = {"Driver": "bridge", "CheckDuplicate": True}
+        self._ensure("network", self._journal.project, "/networks", body)
+
+    def address(self) -> str:
+        """Return an address for a new container, which keeps it; empty when the engine has to choose.
+
+        Only for a network that :meth:`network` has made.
+        """
+        project = self._journal.project
+        with self._lock:
+            network = self._find(f"/networks/{project}") or {}
+            if (network.get("Labels") or {}).get(addressing.LABEL) != addressing.FIXED:
+                return ""
+            query = {"all": True, "filters": {"label": [f"{containers.PROJECT}={project}"]}}
+            listing = self._engine.get("/containers/json", query) or ()
+            taken = {*addressing.named(listing, project), *self._given}
+            address = addressing.free(addressing.subnet_of(network), taken)
+            self._given.add(address)
+            return address
 
     def volumes(self, config: InstanceConfig) -> None:
         """Make the volumes of an instance, unless they are there.
@@ -92,6 +109,8 @@ class Stage:
             found = self._find(f"{collection}/{name}")
             if found is None or found.get("Name") != name:  # engines also match the start of an id
                 self._create(f"{collection}/create", {"Name": name, "Labels": labels, **body})
+                if what == "network":
+                    self._halve({"Name": name, "Labels": labels, **body})
             elif (found.get("Labels") or {}).get(containers.PROJECT) != self._journal.project:
                 raise Refusal(
                     "conflict",
@@ -99,6 +118,24 @@ class Stage:
                     hint=f"remove or rename that {what}, or the project",
                 )
             self._made[name] = True
+
+    def _halve(self, body: Dict[str, Any]) -> None:
+        """Make the network that was just made again, with half of its addresses left to us.
+
+        Engines take addresses from us only in a subnet that we name, and know best which one is free.
+        Where that does not work out the network stays as it was made, and the engine chooses.
+        """
+        path = f"/networks/{body['Name']}"
+        subnet = addressing.subnet_of(self._find(path) or {})
+        ipam = addressing.halved(subnet) if subnet else None
+        if ipam is None:
+            return
+        labels = {**body["Labels"], addressing.LABEL: addressing.FIXED}
+        self._engine.delete(path)
+        try:
+            self._engine.post("/networks/create", body={**body, "Labels": labels, "IPAM": ipam})
+        except EngineError:
+            self._create("/networks/create", body)
 
     def _find(self, path: str) -> Any:
         try:

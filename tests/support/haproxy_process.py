@@ -92,10 +92,23 @@ class Process:
         log.close()
         self.wait_for(render.structure(self.config, self.table, self.site))
 
-    def wait_for(self, description: str) -> None:
-        """Wait until what answers has been started from that configuration."""
-        give_up = time.monotonic() + 10
+    def reload(self) -> None:
+        """Have it serve the picture of now, as the agent does."""
+        assert self.process is not None
+        (self.home.run / "state").write_text(self.runtime.state_dump())
+        self.write()
+        self.wait_for(render.structure(self.config, self.table, self.site), signal.SIGUSR2)
+
+    def wait_for(self, description: str, nudge: signal.Signals | None = None) -> None:
+        """Wait until what answers has been started from that configuration.
+
+        A master that is still busy with a reload loses the signal for the next one: it is sent again.
+        """
+        give_up, again = time.monotonic() + 10, 0.0
         while True:
+            if nudge is not None and self.process is not None and time.monotonic() >= again:
+                os.kill(self.process.pid, nudge)
+                again = time.monotonic() + 0.5
             with contextlib.suppress(RouterSilent):
                 if self.runtime.info().get("description") == description:
                     return
@@ -116,6 +129,8 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = 128
     name = ""
     healthy = True
+    broken = False
+    delay = 0.0
 
     def handle_error(self, *_: object) -> None:
         """A client that hangs up (a health check, a killed router) is no error."""
@@ -136,7 +151,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/slow"):
             time.sleep(float(self.path.rpartition("=")[2]))
         sick = self.path == "/health" and not self.server.healthy
-        status = 500 if sick or self.path == "/500" else 200
+        broken = self.server.broken and self.path != "/health"
+        time.sleep(self.server.delay)
+        status = 500 if sick or broken or self.path == "/500" else 200
         body = "\n".join(f"{k.lower()}: {v}" for k, v in self.headers.items())
         body = f"{self.server.name}\n{body}" if self.path == "/headers" else self.server.name
         self.send_response(status)
@@ -179,6 +196,14 @@ class Service:
     def sicken(self) -> None:
         """Fail health checks from now on."""
         self._server.healthy = False
+
+    def break_down(self) -> None:
+        """Answer everything but health checks with an error from now on."""
+        self._server.broken = True
+
+    def slow_down(self, seconds: float) -> None:
+        """Take so long for every answer from now on."""
+        self._server.delay = seconds
 
     def close(self) -> None:
         """End it."""

@@ -33,6 +33,8 @@ from orchestrator.protocol.routing import RouterConfig
 
 READY_SECONDS = 15.0
 """Longest wait for a started or reloaded router to serve what it should."""
+RELOAD_AGAIN = 2.0
+"""Seconds without an effect after which the signal to reload is sent again."""
 FINISH_SECONDS = 2.0
 """Longest wait for a replaced router to finish; one that still has sessions goes on beside the new one."""
 
@@ -188,12 +190,10 @@ class Lifecycle:
         durable.write(state, runtime.state_dump().encode())
         try:
             durable.write(self.home.config, text.encode())
-            self._routers.signal(made, "SIGUSR2")
-            self._await(made, runtime, wanted)
+            self._await(made, runtime, wanted, reload=True)
         except OperationFailed:
             durable.write(self.home.config, old)
-            self._routers.signal(made, "SIGUSR2")
-            self._await(made, runtime, before)
+            self._await(made, runtime, before, reload=True)
             raise
         finally:
             durable.remove(state)
@@ -241,14 +241,19 @@ class Lifecycle:
                 raise OperationFailed("router", f"the new router finds {name} down, which the old one has up")
             time.sleep(PAUSE * 2)
 
-    def _await(self, made: str, runtime: Runtime, wanted: str) -> None:
-        """Wait until the router serves what ``wanted`` describes.
+    def _await(self, made: str, runtime: Runtime, wanted: str, *, reload: bool = False) -> None:
+        """Wait until the router serves what ``wanted`` describes, telling it to ``reload`` if need be.
+
+        A master that is still busy with one reload loses the signal for the next: it is sent again.
 
         Raises:
             OperationFailed: It has ended, or serves something else; with its last lines.
         """
-        give_up = time.monotonic() + READY_SECONDS
+        give_up, again = time.monotonic() + READY_SECONDS, 0.0
         while self._description(runtime) != wanted:
+            if reload and time.monotonic() >= again:
+                self._routers.signal(made, "SIGUSR2")
+                again = time.monotonic() + RELOAD_AGAIN
             inspect = self._routers.inspect(made) or {}
             ended = not containers.is_running(inspect)
             if ended or time.monotonic() > give_up:
