@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from orchestrator.planning.observed import Index
 from orchestrator.planning.types import Action, Carried, Change
 from orchestrator.protocol.messages import HostReport
-from orchestrator.protocol.routing import Member, RouterConfig, Shift
+from orchestrator.protocol.routing import Assigned, Member, RouterConfig, Shift
 
 _Who = tuple[int, str]
 """(slot, release label) of a container."""
@@ -81,7 +81,7 @@ def armed(index: Index, hosts: Collection[str]) -> tuple[tuple[str, str], ...]:
 def _shifts(report: HostReport) -> Iterable[Shift]:
     weights: defaultdict[str, dict[_Who, int]] = defaultdict(dict)
     for server in report.routing.servers if report.routing is not None else ():
-        if server.service and server.recorded_weight > 0:
+        if _local(server) and server.recorded_weight > 0:
             who, here = (server.slot, server.release), weights[server.service]
             here[who] = max(here.get(who, 0), server.recorded_weight)
     for service in sorted(weights):
@@ -92,6 +92,11 @@ def _shifts(report: HostReport) -> Iterable[Shift]:
 def _by_backend(report: HostReport) -> dict[str, set[_Who]]:
     found: defaultdict[str, set[_Who]] = defaultdict(set)
     for server in report.routing.servers if report.routing is not None else ():
-        if server.service and server.recorded_weight > 0:
+        if _local(server) and server.recorded_weight > 0:
             found[server.backend].add((server.slot, server.release))
     return found
+
+
+def _local(server: Assigned) -> bool:
+    """Return whether a server is a container of this host: another host's instances have no slot here."""
+    return bool(server.service) and server.slot > 0
