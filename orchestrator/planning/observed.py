@@ -11,13 +11,12 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from orchestrator.errors import HostError, ProtocolViolation
 from orchestrator.planning.types import Observed, ObservedHost, Running
 from orchestrator.protocol.messages import ContainerReport, HostReport, ReleasedInstance, ReleaseRecord
-from orchestrator.protocol.records import dataclass
 
 ACTIVE = frozenset({"running", "paused", "restarting"})
 """States in which a container holds its ports and may serve."""
