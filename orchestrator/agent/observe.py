@@ -149,8 +149,9 @@ def _images(engine: Engine, inspects: Sequence[Mapping[str, Any]]) -> Tuple[Imag
     used = {str(inspect.get("Image", "")) for inspect in inspects}
     reports = []
     for image in engine.get("/images/json") or ():
-        build = build_of(image)
-        if build or image.get("Id") in used:
+        in_use = image.get("Id") in used
+        build = build_of(image, in_use=in_use)
+        if build or in_use:
             reports.append(ImageReport(str(image["Id"]), build, int(image.get("Size") or 0)))
     return tuple(sorted(reports, key=lambda report: report.id))
 
