@@ -148,7 +148,8 @@ def _state(reports: Sequence[ContainerReport], releases: Sequence[ReleaseRecord]
 def _images(engine: Engine, inspects: Sequence[Mapping[str, Any]]) -> Tuple[ImageReport, ...]:
     used = {str(inspect.get("Image", "")) for inspect in inspects}
     reports = []
-    for image in engine.get("/images/json") or ():
+    # All: an image whose tag was taken away and that another one stands on would be left out.
+    for image in engine.get("/images/json", {"all": True}) or ():
         in_use = image.get("Id") in used
         build = build_of(image, in_use=in_use)
         if build or in_use:
