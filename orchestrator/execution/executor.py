@@ -100,7 +100,9 @@ class _Run:
                         self._send(batch)
                     if batches:
                         continue  # a host that is gone fails its steps at once, which may free others
-                    if self._schedule.settled:
+                    # A host tells of its last operation before it has cleaned up behind it: whoever hung up
+                    # now would leave it half-done.
+                    if self._schedule.settled and not self._requests:
                         return self._result()
                 loop.wait()()
 
