@@ -22,6 +22,7 @@ from orchestrator.errors import DeployError, Interrupted, PlanStale, RequestErro
 from orchestrator.events import Finished, Listener, Planned
 from orchestrator.execution.apply import Outcome, apply
 from orchestrator.execution.loop import Interrupt
+from orchestrator.headstart import HeadStart
 from orchestrator.inputs import Loaded, load
 from orchestrator.options import Options
 from orchestrator.planning import destroy, prune, rollback, saved
@@ -96,12 +97,20 @@ class Prune:
         return prune.prune(bench.loaded.name, seen, keep=self.keep, limit=bench.limit)
 
 
-def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: Interrupt) -> Outcome:
+def run(
+    work: Work,
+    listener: Listener,
+    *,
+    confirm: Confirm | None,
+    interrupt: Interrupt,
+    ahead: HeadStart | None = None,
+) -> Outcome:
     """Carry one change out from start to end, and say how it went in a last ``Finished`` event."""
     started = time.monotonic()
     bench: Workbench | None = None
     try:
-        with Workbench(load(work.options), listener, interrupt) as bench:
+        loaded = load(work.options, ahead.inventory if ahead is not None else None)
+        with Workbench(loaded, listener, interrupt, ahead) as bench:
             outcome = _carry_out(work, bench, confirm)
     except DeployError as failed:
         outcome = Outcome(ok=False, error=failed)
@@ -158,13 +167,14 @@ def _lacking(bench: Workbench, made: Plan) -> set[str]:
     return {image for image in images if not image.startswith("sha256:") or not bench.obtainable(image)}
 
 
-def plan(options: Options, listener: Listener) -> tuple[Plan, Loaded]:
+def plan(options: Options, listener: Listener, ahead: HeadStart | None = None) -> tuple[Plan, Loaded]:
     """Return what an apply would do.
 
     Raises:
         DeployError: The spec is wrong, or a host that matters cannot be reached.
     """
-    with Workbench(load(options), listener) as bench:
+    loaded = load(options, ahead.inventory if ahead is not None else None)
+    with Workbench(loaded, listener, ahead=ahead) as bench:
         seen = bench.observe()
         return Apply(options).plan(bench, seen, bench.known(seen)), bench.loaded
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,10 +24,12 @@ from orchestrator.cli.options import (
     options,
 )
 from orchestrator.errors import RequestError
-from orchestrator.planning.types import Plan
 
 if TYPE_CHECKING:
+    from orchestrator.headstart import HeadStart
+    from orchestrator.options import Options
     from orchestrator.pipeline import Work
+    from orchestrator.planning.types import Plan
 
 CHANGES_FOUND = 2
 """Exit code of ``plan --exit-code`` when there is something to do."""
@@ -52,12 +55,13 @@ def plan(
 
     Example: deploy plan spec.yaml production.yaml --out plan.json
     """
-    from orchestrator import pipeline  # noqa: PLC0415
-    from orchestrator.report.plan_view import render_plan  # noqa: PLC0415
-    from orchestrator.report.select import make_style, quiet  # noqa: PLC0415
-
     chosen = options(specs, inventory=inventory, limit=limit, builder=builder)
-    made, _ = pipeline.plan(chosen, quiet(sys.stderr))
+    with _head_start(chosen) as ahead:
+        from orchestrator import pipeline  # noqa: PLC0415
+        from orchestrator.report.plan_view import render_plan  # noqa: PLC0415
+        from orchestrator.report.select import make_style, quiet  # noqa: PLC0415
+
+        made, _ = pipeline.plan(chosen, quiet(sys.stderr), ahead)
     document = pipeline.document(made, chosen)
     if out is not None:
         out.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
@@ -86,17 +90,20 @@ def apply(
 
     Example: deploy apply spec.yaml --yes
     """
-    from orchestrator import pipeline  # noqa: PLC0415
-
     saved = None
     if specs and len(specs) == 1 and specs[0].suffix == ".json":
+        from orchestrator import pipeline  # noqa: PLC0415
+
         saved = _read_plan(specs[0])
         chosen = pipeline.options_of(saved, dict(os.environ))
     else:
         chosen = options(specs, inventory=inventory, limit=limit, builder=builder)
-    return _carry_out(
-        pipeline.Apply(chosen, saved=saved), yes=yes or saved is not None, as_json=as_json, verbose=verbose
-    )
+    with _head_start(chosen) as ahead:
+        from orchestrator import pipeline  # noqa: PLC0415
+
+        work = pipeline.Apply(chosen, saved=saved)
+        sure = yes or saved is not None
+        return _carry_out(work, ahead, yes=sure, as_json=as_json, verbose=verbose)
 
 
 def build(
@@ -140,10 +147,12 @@ def rollback(
 
     Example: deploy rollback r7
     """
-    from orchestrator import pipeline  # noqa: PLC0415
-
     chosen = options(files, inventory=inventory)
-    return _carry_out(pipeline.Rollback(chosen, release), yes=yes, as_json=as_json, verbose=verbose)
+    with _head_start(chosen) as ahead:
+        from orchestrator import pipeline  # noqa: PLC0415
+
+        work = pipeline.Rollback(chosen, release)
+        return _carry_out(work, ahead, yes=yes, as_json=as_json, verbose=verbose)
 
 
 def destroy(
@@ -161,10 +170,12 @@ def destroy(
 
     Example: deploy destroy --volumes
     """
-    from orchestrator import pipeline  # noqa: PLC0415
-
     chosen = options(files, inventory=inventory)
-    return _carry_out(pipeline.Destroy(chosen, volumes=volumes), yes=yes, as_json=as_json, verbose=verbose)
+    with _head_start(chosen) as ahead:
+        from orchestrator import pipeline  # noqa: PLC0415
+
+        work = pipeline.Destroy(chosen, volumes=volumes)
+        return _carry_out(work, ahead, yes=yes, as_json=as_json, verbose=verbose)
 
 
 def prune(
@@ -182,13 +193,22 @@ def prune(
 
     Example: deploy prune --keep 1
     """
-    from orchestrator import pipeline  # noqa: PLC0415
-
     chosen = options(files, inventory=inventory)
-    return _carry_out(pipeline.Prune(chosen, keep=keep), yes=yes, as_json=as_json, verbose=verbose)
+    with _head_start(chosen) as ahead:
+        from orchestrator import pipeline  # noqa: PLC0415
+
+        work = pipeline.Prune(chosen, keep=keep)
+        return _carry_out(work, ahead, yes=yes, as_json=as_json, verbose=verbose)
 
 
-def _carry_out(work: Work, *, yes: bool, as_json: bool, verbose: bool) -> int:
+def _head_start(chosen: Options) -> AbstractContextManager[HeadStart | None]:
+    """Connect to the hosts while the program that will use them is imported."""
+    from orchestrator.headstart import head_start  # noqa: PLC0415
+
+    return head_start(chosen)
+
+
+def _carry_out(work: Work, ahead: HeadStart | None, *, yes: bool, as_json: bool, verbose: bool) -> int:
     from orchestrator import pipeline  # noqa: PLC0415
     from orchestrator.cli.run import interruptible  # noqa: PLC0415
     from orchestrator.report.select import make_listener  # noqa: PLC0415
@@ -197,7 +217,7 @@ def _carry_out(work: Work, *, yes: bool, as_json: bool, verbose: bool) -> int:
     ask = None if yes else partial(_ask, as_json=as_json)
     try:
         with interruptible() as interrupt:
-            outcome = pipeline.run(work, view, confirm=ask, interrupt=interrupt)
+            outcome = pipeline.run(work, view, confirm=ask, interrupt=interrupt, ahead=ahead)
     finally:
         view.close()
     outcome.raise_for_error()
