@@ -122,6 +122,13 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
+def test_the_readme_quotes_the_example() -> None:
+    """Its excerpt of the spec is the example's own text."""
+    spec = (ROOT / "docs" / "example" / "spec.yaml").read_text().splitlines()
+    (excerpt,) = [block for kind, block in _FENCE.findall((ROOT / "README.md").read_text()) if kind == "yaml"]
+    assert [line for line in excerpt.splitlines() if line not in spec] == []
+
+
 def test_targets_of_make_exist() -> None:
     """Every `make X` of a document is in the Makefile."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
