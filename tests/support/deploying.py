@@ -125,8 +125,12 @@ class Container:
     @property
     def started(self) -> float:
         """When it was started last, in seconds since the epoch."""
-        text = re.sub(r"(\.\d{6})\d*Z", r"\1+00:00", self.inspected["State"]["StartedAt"])
-        return datetime.fromisoformat(text).timestamp()
+        return _seconds(self.inspected["State"]["StartedAt"])
+
+    @property
+    def finished(self) -> float:
+        """When it ended last, in seconds since the epoch."""
+        return _seconds(self.inspected["State"]["FinishedAt"])
 
     @property
     def environment(self) -> dict[str, str]:
@@ -269,9 +273,9 @@ class Project:
             assert max(trips.values()) <= ROUND_TRIPS, trips
         return done
 
-    def look(self, *arguments: str) -> Any:
+    def look(self, *arguments: str, **environ: str) -> Any:
         """Run a command that only looks, with ``--json``; its document."""
-        done = self.run(*arguments, "--json")
+        done = self.run(*arguments, "--json", **environ)
         assert done.code == 0, done
         return done.document
 
@@ -291,6 +295,10 @@ class Project:
     def ids(self) -> dict[str, str]:
         """Container ids of what runs, by instance."""
         return {name: one.id for name, one in self.containers().items()}
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """Ids and states of all containers there are, such as ``web[1] r1``."""
+        return {name: (one.id, one.state) for name, one in self.containers(everything=True).items()}
 
     def _inspect(self, host: str, *, everything: bool) -> list[Container]:
         options = ["--all"] if everything else []
@@ -319,6 +327,10 @@ class Project:
                 f" | xargs -r docker volume rm; rm -rf /var/lib/deploy/projects/{self.name}"
             )
             self.lab.run(host, ["sh", "-c", script], check=False)
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z", r"\1+00:00", text)).timestamp()
 
 
 def finish(process: subprocess.Popen[str], *, timeout: float = 60.0) -> Run:
