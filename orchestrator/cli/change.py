@@ -84,7 +84,7 @@ def apply(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Make the fleet what the spec says: build, ship, start, prove healthy, retire.
+    """Make the fleet what the spec says. Builds, ships, starts, proves healthy, and only then stops the old.
 
     Give a plan saved by `deploy plan --out` instead of a spec to carry out exactly that plan.
 
@@ -114,7 +114,7 @@ def build(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Build the images that have changed, without touching any host's services.
+    """Build the images that have changed. No service is touched.
 
     Example: deploy build --builder build-1
     """
@@ -143,7 +143,7 @@ def rollback(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Go back to a release: its images, environment, configs and secrets, not today's.
+    """Go back to a release as it was. Its images, environment, configs and secrets count, not today's.
 
     Example: deploy rollback r7
     """
@@ -189,7 +189,7 @@ def prune(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Remove what no kept release needs: stopped instances, records, images. Never volumes.
+    """Remove what no kept release needs. That is stopped instances, records and images, never volumes.
 
     Example: deploy prune --keep 1
     """
