@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.deploying import HEALTHCHECK, NOWHERE, Container, Project
+from support.deploying import HEALTHCHECK, NOWHERE, Project
+from support.seen import Container
 
 SMALL = 20_000
 """Bytes for one host: a page and what goes with it, not the image under it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.deploying import HEALTHCHECK, Poller, Project, Run
+from support.deploying import HEALTHCHECK, Project
+from support.seen import Poller, Run
 
 LATE = "trap 'exit 0' TERM; echo 'cannot reach the database'; sleep 1000 & wait"
 """Runs, and listens to nobody."""

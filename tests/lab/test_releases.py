@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.deploying import NOWHERE, Project, Run
+from support.deploying import NOWHERE, Project
+from support.seen import Run
 
 
 @pytest.fixture
