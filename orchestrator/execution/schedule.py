@@ -140,7 +140,14 @@ class Schedule:
         A release that is being recorded is recorded everywhere: commits that follow one are spared.
         """
         pending = [name for name in self._order if self._state[name] is State.PENDING]
-        return self._skip([name for name in pending if not self._follows_commit(name)], because)
+        spared: set[str] = set()
+        for name in pending:
+            # One that waits for something else as well, which is skipped now, would wait for ever.
+            waits_for = self._steps[name].after
+            well = all(before in spared or self._state[before] in _GOING_WELL for before in waits_for)
+            if well and self._follows_commit(name):
+                spared.add(name)
+        return self._skip([name for name in pending if name not in spared], because)
 
     # --- inside ----------------------------------------------------------------------------------
 
