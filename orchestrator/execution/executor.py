@@ -241,13 +241,14 @@ class _Run:
         self._requests.discard(request)
         if isinstance(error, RequestFailed):
             reason = error.failure
-            self._settle(request, Failure(reason.code, reason.message, logs=reason.context))
+            self._settle(request, Failure(reason.code, reason.message, logs=reason.context, hint=reason.hint))
         elif isinstance(error, HostError):
             self._lost.setdefault(request.batch.host, error.message.removeprefix(f"{error.host}: "))
             self._unclear.update(step.id for step in self._open(request))
-            self._settle(request, Failure(UNREACHABLE, error.message))
+            self._settle(request, Failure(UNREACHABLE, error.message, hint=error.hint or ""))
         else:
-            self._settle(request, Failure("failed", error.message, logs=error.context))
+            failure = Failure("failed", error.message, logs=error.context, hint=error.hint or "")
+            self._settle(request, failure)
 
     def _open(self, request: _Request) -> list[Step]:
         return [step for step in request.batch.steps if self._schedule.state(step.id) is State.HANDED]

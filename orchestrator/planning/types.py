@@ -87,6 +87,10 @@ class ObservedHost:
     report: HostReport | None = None
     error: str = ""
     """Set exactly when ``report`` is ``None``."""
+    hint: str = ""
+    """What to do about the error."""
+    context: tuple[str, ...] = ()
+    """What else is known of it."""
 
 
 @dataclass(frozen=True)

@@ -428,6 +428,8 @@ class Failure:
     """The container's last lines."""
     seconds: float = 0.0
     """How long it ran."""
+    hint: str = ""
+    """What to do next, when the host knows better than the code tells."""
 
 
 @dataclass(frozen=True)
