@@ -63,6 +63,7 @@ def _operation(terms: Terms, step: Step, numbers: dict[str, int]) -> Operation:
         config=step.desired.config if step.kind is StepKind.START and step.desired is not None else None,
         container=step.container,
         name=step.name,
+        faulty=step.faulty,
     )
 
 

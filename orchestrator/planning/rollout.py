@@ -229,6 +229,7 @@ class _Rollout:
             service=change.service,
             slot=change.slot,
             container=container,
+            faulty=change.current.container.health == "unhealthy" or not change.current.container.intact,
         )
 
     def _removal(self, change: Change, after: Iterable[str]) -> Step:

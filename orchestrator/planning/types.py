@@ -286,5 +286,7 @@ class Step:
     """``FORGET``: release id; ``REMOVE_VOLUME``, ``REMOVE_IMAGE``: what to remove."""
     record: ReleaseRecord | None = None
     """``COMMIT``."""
+    faulty: bool = False
+    """``STOP``: it was unhealthy or changed before; ``RESUME``: so nobody demands more of it."""
     essential: bool = True
     """False: a failure is reported but neither fails the apply nor undoes anything (clean-up)."""

@@ -1,7 +1,8 @@
 """What was done so far -> the steps that take it back.
 
 Owns the reversal of steps: what was started is stopped and kept for inspection, what was stopped is
-started again, what was recorded is forgotten, last thing first. It must not know how a step is carried
+started again, what was recorded is forgotten, last thing first. The old state is put back, not judged:
+what was unhealthy before need not become healthy. It must not know how a step is carried
 out, or why the run failed.
 """
 
@@ -51,6 +52,7 @@ def undo(steps: Sequence[Step], touched: Collection[str], containers: Mapping[st
             service=step.service,
             slot=step.slot,
             container=step.container or containers.get(step.id, ""),
+            faulty=step.faulty,
             name=step.record.id if step.record is not None else "",
         )
         for step in reversed(undone)

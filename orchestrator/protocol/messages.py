@@ -391,12 +391,15 @@ class Operation:
     """``stop``, ``resume``, ``remove``: the container's id."""
     name: str = ""
     """``remove_volume``: volume without prefix; ``remove_image``: image id; ``forget``: release id."""
+    faulty: bool = False
+    """``resume``: it was unhealthy or changed when it was stopped: it is only started."""
 
 
 OPERATIONS = ("start", "stop", "resume", "remove", "remove_volume", "remove_image", "forget")
 """``start`` creates a container (or adopts a matching half-started one) and proves it healthy;
 ``stop`` ends it and keeps it; ``resume`` starts a stopped one again, exactly as it was, and proves it
-healthy; ``remove`` deletes a stopped container; ``forget`` drops a release from the journal."""
+healthy unless it was not; ``remove`` deletes a stopped container; ``forget`` drops a release from the
+journal."""
 
 
 @dataclass(frozen=True)
