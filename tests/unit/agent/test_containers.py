@@ -196,10 +196,13 @@ def changed(path: str, value: object) -> dict:
         ("NetworkSettings.IPAddress", "10.0.0.1"),
         ("NetworkSettings.Networks.shop", {"Aliases": ["api", "0123456789ab"], "IPAddress": "10.0.0.1"}),
         ("Mounts", [{"Destination": "/a"}, {"Destination": "/b"}]),
+        ("Config.Env", ["A=1", "HOME=/root", "HOSTNAME=0123456789ab"]),
+        ("HostConfig.Annotations", {"io.container.manager": "libpod"}),
+        ("HostConfig.Ulimits", [{"Name": "RLIMIT_NOFILE", "Hard": 20000, "Soft": 20000}]),
     ],
 )
 def test_what_changes_by_itself_is_no_drift(path, value):
-    """State, addresses, and what a newer engine says more of."""
+    """State, addresses, what a newer engine says more of, and what Podman adds at the first start."""
     assert fingerprint(changed(path, value)) == fingerprint(INSPECT)
 
 
