@@ -75,17 +75,19 @@ def run(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] 
     return Sample(seconds, usage.ru_utime + usage.ru_stime, output)
 
 
-def in_turn(contenders: Mapping[str, Callable[[], Sample]], runs: int) -> dict[str, Result]:
+def in_turn(
+    contenders: Mapping[str, Callable[[], Sample]], runs: int, *, warm_up: bool = True
+) -> dict[str, Result]:
     """Measure all contenders ``runs`` times, one after another in every round.
 
-    So whatever else the machine does falls on all of them alike. A first round, which fills caches, is
-    not counted.
+    So whatever else the machine does falls on all of them alike. A first round more, to ``warm_up``,
+    fills caches and is not counted.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
-    for number in range(runs + 1):
+    for number in range(-1 if warm_up else 0, runs):
         for name, once in contenders.items():
             sample = once()
-            if number:
+            if number >= 0:
                 samples[name].append(sample)
     return {name: Result(name, tuple(found)) for name, found in samples.items()}
 

@@ -68,8 +68,8 @@ class Fleet:
         peers.write_ansible(folder / "ansible", targets(lab), access(lab), _play())
         peers.write_pyinfra(folder / "pyinfra", targets(lab), access(lab), _OPERATIONS)
 
-    def compare(self, runs: int) -> dict[str, Result]:
-        """Measure everybody; the first round, in which peers make their containers, does not count."""
+    def compare(self, runs: int, *, warm_up: bool = True) -> dict[str, Result]:
+        """Measure everybody; in the first round of all, to warm up, the peers make their containers."""
         ansible = peers.ansible(self._bin, self._folder / "ansible")
         return in_turn(
             {
@@ -79,6 +79,7 @@ class Fleet:
                 "Ansible": lambda: run(ansible, env=self._settings(pipelining=False)),
             },
             runs,
+            warm_up=warm_up,
         )
 
     def _settings(self, *, pipelining: bool) -> Mapping[str, str]:

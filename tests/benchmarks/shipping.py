@@ -168,7 +168,8 @@ class _Bench:
         return self._project.deploy("apply", "--yes", "--json")
 
     def _pipe(self, pack: str, unpack: str) -> Sample:
-        line = f"{' '.join(self._docker)} save {self._tag} {pack} | ssh -F {self._ssh} HOST '{unpack} docker load -q'"
+        save = f"{' '.join(self._docker)} save {self._tag} {pack}"
+        line = f"{save} | ssh -F {self._ssh} HOST '{unpack} docker load -q'"
         return self._everywhere(line)
 
     def _load_there(self) -> Sample:
@@ -233,10 +234,9 @@ def _shipping(output: str) -> float:
 
 
 def _side_by_side(lines: list[str]) -> Sample:
-    jobs = " & ".join(f"({line}) >/dev/null" for line in lines)
+    jobs = "".join(f'({line}) >/dev/null & jobs="$jobs $!"\n' for line in lines)
     # `wait` of all would hide a failure; each is waited for by itself.
-    waits = " ".join(f"wait %{number + 1} &&" for number in range(len(lines)))
-    return run(["bash", "-mc", f"{jobs} & {waits} true"])
+    return run(["sh", "-ec", f"{jobs}for job in $jobs; do wait $job; done"])
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
