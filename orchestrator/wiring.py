@@ -84,9 +84,13 @@ class Workbench:
         """Ask every host what is true, all at once; a host that fails does not stop the others."""
         request = Observe(self.loaded.name, probe=probe)
         # One thread for each host: none waits with its answer for the connection of another.
-        with ThreadPoolExecutor(max(len(self.hosts), 1), "observe") as pool:
+        pool = ThreadPoolExecutor(max(len(self.hosts), 1), "observe")
+        try:
             reports = pool.map(lambda host: self._ask(host, request), self.hosts)
             results = dict(zip(self.hosts, reports, strict=True))
+        finally:
+            # After a Ctrl-C nobody waits for a host that does not answer.
+            pool.shutdown(wait=False, cancel_futures=True)
         seen = observed(results, self.loaded.name)
         self._holders = _holders(seen)
         return seen
