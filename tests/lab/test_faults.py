@@ -6,6 +6,7 @@ which state, and one more apply makes everything right.
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -109,6 +110,22 @@ def test_host_down_before(changed: Project) -> None:
     assert [changed.page(name) for name in _BOTH] == ["two", "two"]
     changed.apply()
     assert changed.containers()["cache[1]"].host == "db-1"
+
+
+def test_ctrl_c_while_connecting(changed: Project) -> None:
+    """Nobody waits for a host that does not answer."""
+    changed.lab.cut("db-1")
+    try:
+        process = changed.start("apply", "--yes", "--json")
+        wait_for(process, "host_connected", host="web-2")
+        pressed = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        done = finish(process)
+        assert time.monotonic() - pressed < 3
+    finally:
+        changed.lab.heal("db-1")
+    assert done.code == 130
+    assert done.finished["error"] == "interrupted; nothing was changed"
 
 
 def test_engine_dies_in_the_middle(changed: Project) -> None:

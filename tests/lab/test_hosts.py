@@ -189,7 +189,7 @@ def test_interrupted_transfer_goes_on(project: Project) -> None:
             break
     process.kill()
     finish(process)
-    done = project.apply(DOCKER_HOST=NOWHERE)
+    done = project.apply()
     assert 0 < done.shipped < 20 << 20
     assert project.page() == "one"
 

@@ -129,6 +129,30 @@ def test_second_ctrl_c(project: Project) -> None:
     _healed(project)
 
 
+def test_ctrl_c_in_a_destroy(project: Project) -> None:
+    """What is stopped comes back; once it is being deleted, that is said, and one more destroy ends it."""
+    project.image("web", "one", start=_SLOW_STOP)
+    project.apply()
+    before = project.ids()
+    process = project.start("destroy", "--yes", "--json")
+    wait_for(process, "step_progress", phase="stopping")
+    process.send_signal(signal.SIGINT)
+    done = finish(process)
+    assert done.code == 130
+    assert done.finished["error"] == "interrupted; what ran before runs"
+    assert project.ids() == before
+
+    process = project.start("destroy", "--yes", "--json")
+    wait_for(process, "step_progress", phase="removing")
+    process.send_signal(signal.SIGINT)
+    done = finish(process)
+    assert done.code == 130
+    assert done.finished["error"] == "interrupted while cleaning up; nothing is put back"
+    assert not any("unchanged" in line for line in done.finished["context"])
+    project.change("destroy")
+    assert project.containers(everything=True) == {}
+
+
 def test_somebody_else_is_at_it(changed: Project) -> None:
     """A second run is told who, since when and why; once the first is killed it gets through at once."""
     changed.image("web", "two", start=_SLOW_START.replace("sleep 1", "sleep 4"))
