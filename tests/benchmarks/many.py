@@ -14,7 +14,7 @@ from noop import OURS, Fleet
 from orchestrator.lab import Lab
 
 HOSTS = 20
-RUNS = 1
+RUNS = 3
 DELAY = 50.0
 """Milliseconds each way."""
 

@@ -17,7 +17,7 @@ from measure import Result, against, in_turn, run
 from orchestrator.lab import Lab, busybox_image
 
 HOSTS = 4
-RUNS = 7
+RUNS = 5
 OURS = "deploy apply"
 _IMAGE = "benchmark:1"
 _DOCKERFILE = """\

@@ -27,7 +27,7 @@ from measure import Sample, run, table
 from orchestrator.lab import Lab, base_image, docker_client
 
 HOSTS = 4
-RUNS = 1
+RUNS = 3
 _PORT = 5000
 _DOCKERFILE = """\
 FROM debian:bookworm-slim
