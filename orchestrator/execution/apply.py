@@ -152,7 +152,7 @@ class _Run:
         if not self._execution.stopped:
             self._in_force = bool(commits)
             return None
-        if not commits and self._essentials_done:
+        if not commits and self._deleting:
             return self._stopped_late()
         found = survey(world, terms, claim, self._steps, self._execution)
         back = undo(self._steps, found.begun, found.containers)
@@ -170,9 +170,10 @@ class _Run:
         return INTERRUPTED if cause is None else explain.message(cause)
 
     @property
-    def _essentials_done(self) -> bool:
-        """Tell whether only clean-up was left. For plans that record nothing: a destroy, a prune."""
-        return all(step.id in self._execution.done for step in self._steps if step.essential)
+    def _deleting(self) -> bool:
+        """Tell whether clean-up has begun. For plans that record nothing: a destroy, a prune."""
+        begun = touched(self._steps, self._execution)
+        return any(step.id in begun and not step.essential for step in self._steps)
 
     def _stopped_late(self) -> DeployError | None:
         """Judge a run that stopped when only clean-up was left."""
