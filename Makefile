@@ -36,7 +36,6 @@ docs: $(BIN)/deploy ## write the generated references anew
 	$(BIN)/python docs/generate.py
 
 bench: $(BIN)/deploy ## print the tables of docs/benchmarks.md, measured on this machine
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/benchmarks/peers.txt
 	$(BIN)/python tests/benchmarks/run.py
 
 clean:

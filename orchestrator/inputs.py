@@ -46,17 +46,18 @@ class Loaded:
         return self.spec.problem(tuple(problem.path.split(".")), problem.message, hint=problem.hint)
 
 
-def load(options: Options) -> Loaded:
-    """Read the spec and the inventory.
+def load(options: Options, inventory: Inventory | None = None) -> Loaded:
+    """Read the spec, and the inventory unless it was read before.
 
     Raises:
         SpecError: The spec is wrong.
         InventoryError: The inventory is wrong.
     """
     spec = load_spec(options.specs, environ=options.environ or {})
-    path = options.inventory or spec.directory / "inventory.yaml"
-    wanted_file = options.inventory is not None or path.exists()
-    return Loaded(options, spec, load_inventory(path) if wanted_file else Inventory())
+    if inventory is None:
+        path = options.inventory_file
+        inventory = load_inventory(path) if path is not None else Inventory()
+    return Loaded(options, spec, inventory)
 
 
 def read_files(loaded: Loaded) -> dict[str, bytes]:

@@ -17,3 +17,9 @@ class Options:
     limit: tuple[str, ...] = ()
     builder: str | None = None
     environ: Mapping[str, str] | None = None
+
+    @property
+    def inventory_file(self) -> Path | None:
+        """The inventory to read, if there is one."""
+        beside = self.specs[0].absolute().parent / "inventory.yaml"
+        return self.inventory or (beside if beside.exists() else None)

@@ -19,6 +19,7 @@ from orchestrator.errors import DeployError, Interrupted, PlanStale, RequestErro
 from orchestrator.events import Finished, Listener, Planned, Warned
 from orchestrator.execution.apply import Outcome, apply, carry_out
 from orchestrator.execution.loop import Interrupt
+from orchestrator.headstart import HeadStart
 from orchestrator.inputs import Loaded, load
 from orchestrator.options import Options
 from orchestrator.planning import hold, saved
@@ -31,12 +32,20 @@ Confirm = Callable[[Plan], bool]
 """Asks about the plan that was just announced; ``False`` means no."""
 
 
-def run(work: Work, listener: Listener, *, confirm: Confirm | None, interrupt: Interrupt) -> Outcome:
+def run(
+    work: Work,
+    listener: Listener,
+    *,
+    confirm: Confirm | None,
+    interrupt: Interrupt,
+    ahead: HeadStart | None = None,
+) -> Outcome:
     """Carry one change out from start to end, and say how it went in a last ``Finished`` event."""
     started = time.monotonic()
     bench: Workbench | None = None
     try:
-        with Workbench(load(work.options), listener, interrupt) as bench:
+        loaded = load(work.options, ahead.inventory if ahead is not None else None)
+        with Workbench(loaded, listener, interrupt, ahead) as bench:
             outcome = _carry_out(work, bench, confirm)
     except DeployError as failed:
         outcome = Outcome(ok=False, error=failed)
@@ -105,13 +114,14 @@ def _wanted(made: Plan, lacking: Collection[str]) -> set[str]:
     return {*made.starts, *gone, *(artifact.name for artifact in made.builds)}
 
 
-def plan(options: Options, listener: Listener) -> tuple[Plan, Loaded]:
+def plan(options: Options, listener: Listener, ahead: HeadStart | None = None) -> tuple[Plan, Loaded]:
     """Return what an apply would do.
 
     Raises:
         DeployError: The spec is wrong, or a host that matters cannot be reached.
     """
-    with Workbench(load(options), listener) as bench:
+    loaded = load(options, ahead.inventory if ahead is not None else None)
+    with Workbench(loaded, listener, ahead=ahead) as bench:
         seen = bench.observe()
         if held := hold.releases(Index(seen)):
             listener(

@@ -17,6 +17,7 @@ from orchestrator.errors import HostError, RequestError, SpecError
 from orchestrator.events import Listener, Warned
 from orchestrator.execution.loop import Interrupt, ThreadLoop
 from orchestrator.execution.world import World
+from orchestrator.headstart import HeadStart
 from orchestrator.images.builder import Builder
 from orchestrator.images.dag import Recipe, artifacts, recipes
 from orchestrator.images.shipping import ship
@@ -47,15 +48,22 @@ class Workbench:
         loaded: The user's files.
         listener: Is told what happens.
         interrupt: The user's wish to stop.
+        ahead: A fleet that connects already.
     """
 
-    def __init__(self, loaded: Loaded, listener: Listener, interrupt: Interrupt | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        listener: Listener,
+        interrupt: Interrupt | None = None,
+        ahead: HeadStart | None = None,
+    ) -> None:
         self.loaded = loaded
         self.listener = listener
         self.interrupt = interrupt or Interrupt()
         self.store = Store()
         self.limit: Limit = limit(loaded.options.limit, loaded.inventory, loaded.spec.project.services)
-        self.fleet = SshFleet(loaded.inventory.get, listener)
+        self.fleet = ahead.adopt(listener) if ahead is not None else SshFleet(loaded.inventory.get, listener)
         self._holders: dict[str, list[str]] = {}
         for problem in (*loaded.spec.warnings, *loaded.inventory.warnings):
             listener(Warned(str(problem)))
@@ -78,28 +86,29 @@ class Workbench:
 
     def observe(self, *, probe: bool = True) -> Observed:
         """Ask every host what is true, all at once; a host that fails does not stop the others."""
-        sessions = self.fleet.connect_all(self.hosts)
         request = Observe(self.loaded.name, probe=probe)
-        calls = {
-            host: session.request(request)
-            for host, session in sessions.items()
-            if not isinstance(session, HostError)
-        }
-        results: dict[str, HostReport | HostError] = {}
-        for host, session in sessions.items():
-            try:
-                results[host] = (
-                    session if isinstance(session, HostError) else calls[host].result(OBSERVE_TIMEOUT)
-                )
-            except HostError as error:
-                results[host] = error
-            except RequestFailed as error:
-                results[host] = HostError(host, error.failure.message, hint=error.failure.hint or None)
-            except TimeoutError:
-                results[host] = HostError(host, f"no answer within {OBSERVE_TIMEOUT:.0f} s")
+        # One thread for each host: none waits with its answer for the connection of another.
+        pool = ThreadPoolExecutor(max(len(self.hosts), 1), "observe")
+        try:
+            reports = pool.map(lambda host: self._ask(host, request), self.hosts)
+            results = dict(zip(self.hosts, reports, strict=True))
+        finally:
+            # After a Ctrl-C nobody waits for a host that does not answer.
+            pool.shutdown(wait=False, cancel_futures=True)
         seen = observed(results, self.loaded.name)
         self._holders = _holders(seen)
         return seen
+
+    def _ask(self, host: str, request: Observe) -> HostReport | HostError:
+        try:
+            report: HostReport = self.fleet.session(host).request(request).result(OBSERVE_TIMEOUT)
+        except HostError as error:
+            return error
+        except RequestFailed as error:
+            return HostError(host, error.failure.message, hint=error.failure.hint or None)
+        except TimeoutError:
+            return HostError(host, f"no answer within {OBSERVE_TIMEOUT:.0f} s")
+        return report
 
     def check_placement(self) -> None:
         """Place every service as if nothing ran yet.

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from orchestrator.agent.paths import BadNameError, check_digest, check_name, check_release
+from orchestrator.agent.paths import BadNameError, check_container, check_digest, check_name, check_release
 from orchestrator.protocol.instance import InstanceConfig, Mount
 
 PROJECT = "deploy.project"
@@ -101,7 +101,7 @@ def check_config(config: InstanceConfig, project: str) -> None:
         if targets.count(target) > 1:
             raise BadNameError(f"two mounts on {target!r}")
     for mount in config.mounts:
-        _check_mount(mount, project)
+        _check_mount(mount)
 
 
 def _check_numbers(config: InstanceConfig) -> None:
@@ -122,11 +122,9 @@ def _check_numbers(config: InstanceConfig) -> None:
         raise BadNameError(f"a time, size or port of {config.service!r} is out of range")
 
 
-def _check_mount(mount: Mount, project: str) -> None:
+def _check_mount(mount: Mount) -> None:
     if mount.type == "volume":
-        check_name(mount.source, "volume")
-        if not mount.source.startswith(f"{project}_"):
-            raise BadNameError(f"volume {mount.source!r} does not belong to {project!r}")
+        check_container(mount.source, "volume")
     elif mount.type == "bind":
         _check_path(mount.source)
     elif mount.type != "tmpfs":

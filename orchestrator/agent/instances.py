@@ -90,8 +90,13 @@ class Instances:
         self._halt(container)
         return Outcome(container)
 
-    def resume(self, container: str, tell: Tell) -> Outcome:
+    def resume(self, container: str, tell: Tell, *, faulty: bool = False) -> Outcome:
         """Start a stopped container again, exactly as it was, and prove it healthy; else stop it again.
+
+        Args:
+            container: Its id.
+            tell: Is told how it goes on.
+            faulty: It was unhealthy or changed when it was stopped: it is started, and that is all.
 
         Raises:
             OperationFailed: It is gone, was changed since it was made, or is not healthy.
@@ -99,6 +104,8 @@ class Instances:
         inspect = self.find(container)
         if inspect is None:
             raise OperationFailed("not-found", "the container to start again is gone")
+        if faulty:
+            return self._resume_unproven(container, inspect, tell)
         if not is_intact(self._journal, inspect):
             raise OperationFailed("drift", "the container was changed since it was made", container=container)
         digest = containers.labels_of(inspect).get(containers.DIGEST, "")
@@ -114,6 +121,13 @@ class Instances:
                 self._halt_quietly(container)
             raise
         return Outcome(container, "was running already" if was_running else "")
+
+    def _resume_unproven(self, container: str, inspect: Dict[str, Any], tell: Tell) -> Outcome:
+        if containers.is_running(inspect):
+            return Outcome(container, "was running already")
+        tell("starting", container, "")
+        self._engine.post(f"/containers/{container}/start")
+        return Outcome(container, "as it was before: not proven healthy")
 
     def find(self, container: str) -> Optional[Dict[str, Any]]:
         """Return the inspect of a container of this project, or ``None`` when there is none.

@@ -177,9 +177,11 @@ def _state(reports: Sequence[ContainerReport], releases: Sequence[ReleaseRecord]
 def _images(engine: Engine, inspects: Sequence[Mapping[str, Any]]) -> Tuple[ImageReport, ...]:
     used = {str(inspect.get("Image", "")) for inspect in inspects}
     reports = []
-    for image in engine.get("/images/json") or ():
-        build = build_of(image)
-        if build or image.get("Id") in used:
+    # All: an image whose tag was taken away and that another one stands on would be left out.
+    for image in engine.get("/images/json", {"all": True}) or ():
+        in_use = image.get("Id") in used
+        build = build_of(image, in_use=in_use)
+        if build or in_use:
             reports.append(ImageReport(str(image["Id"]), build, int(image.get("Size") or 0)))
     return tuple(sorted(reports, key=lambda report: report.id))
 

@@ -10,6 +10,7 @@ import base64
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Dict, List, Set, Tuple
 
 from orchestrator.agent import containers, disposal, failures
@@ -133,7 +134,8 @@ class _Run:
             identity = Identity(self._journal.project, operation.service, operation.slot, operation.release)
             return self._instances.start(identity, config, tell)
         if operation.kind in ("stop", "resume"):
-            change = self._instances.stop if operation.kind == "stop" else self._instances.resume
+            resume = partial(self._instances.resume, faulty=operation.faulty)
+            change = self._instances.stop if operation.kind == "stop" else resume
             return change(operation.container, tell)
         if operation.kind in routing.KINDS:
             return Outcome(*routing.carry_out(self._scene, operation, tell))

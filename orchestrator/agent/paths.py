@@ -71,13 +71,13 @@ def check_digest(name: str, what: str = "digest") -> str:
     return _check(_DIGEST, name, what)
 
 
-def check_container(name: str) -> str:
-    """Return ``name``, the id or name of a container.
+def check_container(name: str, what: str = "container") -> str:
+    """Return ``name``, the id or name of a container, or the name of a volume: engines have one rule.
 
     Raises:
         BadNameError: It is something else.
     """
-    return _check(_CONTAINER, name, "container")
+    return _check(_CONTAINER, name, what)
 
 
 def _check(pattern: "re.Pattern[str]", name: str, what: str) -> str:

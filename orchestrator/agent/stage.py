@@ -62,10 +62,13 @@ class Stage:
         """Make the volumes of an instance, unless they are there.
 
         Raises:
-            Refusal: ``conflict``: a volume of that name was not made by us.
+            Refusal: ``conflict``: a volume of that name was not made by us; ``not-found``: one that is
+                to exist already does not.
         """
         for mount in config.mounts:
-            if mount.type == "volume":
+            if mount.type == "volume" and mount.external:
+                self._require_volume(mount.source)
+            elif mount.type == "volume":
                 self._ensure("volume", mount.source, "/volumes", {})
 
     def files(self, config: InstanceConfig, name: str) -> Tuple[containers.MountedFile, ...]:
@@ -136,6 +139,15 @@ class Stage:
             self._engine.post("/networks/create", body={**body, "Labels": labels, "IPAM": ipam})
         except EngineError:
             self._create("/networks/create", body)
+
+    def _require_volume(self, name: str) -> None:
+        found = self._find(f"/volumes/{name}")
+        if found is None or found.get("Name") != name:
+            raise Refusal(
+                "not-found",
+                f"there is no volume {name!r} on this host, which is to exist already",
+                hint=f"create it with `docker volume create {name}`, or declare it without external: true",
+            )
 
     def _find(self, path: str) -> Any:
         try:

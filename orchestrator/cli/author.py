@@ -74,11 +74,12 @@ def init(
 
 
 def validate(specs: Specs = None, *, inventory: Inventory = None, as_json: Json = False) -> None:
-    """Check the spec and the inventory, and show every problem at once.
+    """Check the spec and the inventory; show every problem at once.
 
     Example: deploy validate spec.yaml staging.yaml
     """
     from orchestrator import inspection  # noqa: PLC0415
+    from orchestrator.report.text import plural  # noqa: PLC0415
 
     loaded = inspection.validate(options(specs, inventory=inventory))
     project = loaded.spec.project
@@ -88,8 +89,8 @@ def validate(specs: Specs = None, *, inventory: Inventory = None, as_json: Json 
     for problem in (*loaded.spec.warnings, *loaded.inventory.warnings):
         typer.echo(f"warning: {problem}", err=True)
     typer.echo(
-        f"{project.project}: {len(project.services)} services, {len(project.images)} images, "
-        f"{len(loaded.inventory.hosts)} hosts: valid"
+        f"{project.project}: {plural(len(project.services), 'service')}, "
+        f"{plural(len(project.images), 'image')}, {plural(len(loaded.inventory.hosts), 'host')}: valid"
     )
 
 
@@ -100,7 +101,7 @@ def graph(
     form: Annotated[str, typer.Option("--format", metavar="FORM", help="text, dot or mermaid.")] = "text",
     as_json: Json = False,
 ) -> None:
-    """Show what stands on what: images on images, services on images and on services.
+    """Show what stands on what. Images stand on images, services on images and on services.
 
     Example: deploy graph --format mermaid
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,9 +25,11 @@ from orchestrator.cli.options import (
     options,
 )
 from orchestrator.errors import RequestError
-from orchestrator.planning.types import Plan
 
 if TYPE_CHECKING:
+    from orchestrator.headstart import HeadStart
+    from orchestrator.options import Options
+    from orchestrator.planning.types import Plan
     from orchestrator.works import Work
 
 CHANGES_FOUND = 2
@@ -55,15 +59,16 @@ def plan(
 
     Example: deploy plan spec.yaml production.yaml --out plan.json
     """
-    from orchestrator import pipeline  # noqa: PLC0415
-    from orchestrator.report.markdown_view import render_markdown  # noqa: PLC0415
-    from orchestrator.report.plan_view import render_plan  # noqa: PLC0415
-    from orchestrator.report.select import make_style, quiet  # noqa: PLC0415
-
     if form not in ("text", "markdown"):
         raise RequestError(f"no form is called {form!r}", hint="choose text or markdown, or add --json")
     chosen = options(specs, inventory=inventory, limit=limit, builder=builder)
-    made, _ = pipeline.plan(chosen, quiet(sys.stderr))
+    with _head_start(chosen) as ahead:
+        from orchestrator import pipeline  # noqa: PLC0415
+        from orchestrator.report.markdown_view import render_markdown  # noqa: PLC0415
+        from orchestrator.report.plan_view import render_plan  # noqa: PLC0415
+        from orchestrator.report.select import make_style, quiet  # noqa: PLC0415
+
+        made, _ = pipeline.plan(chosen, quiet(sys.stderr), ahead)
     document = pipeline.document(made, chosen)
     if out is not None:
         out.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
@@ -94,22 +99,27 @@ def apply(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Make the fleet what the spec says: build, ship, start, prove healthy, retire.
+    """Make the fleet what the spec says. Builds, ships, starts, proves healthy, and only then stops the old.
 
     Give a plan saved by `deploy plan --out` instead of a spec to carry out exactly that plan.
 
     Example: deploy apply spec.yaml --yes
     """
-    from orchestrator import pipeline, works  # noqa: PLC0415
-
     saved = None
     if specs and len(specs) == 1 and specs[0].suffix == ".json":
+        from orchestrator import pipeline  # noqa: PLC0415
+
         saved = _read_plan(specs[0])
         chosen = pipeline.options_of(saved, dict(os.environ))
     else:
         chosen = options(specs, inventory=inventory, limit=limit, builder=builder)
-    work = works.Apply(chosen, saved=saved, hold=hold, replace_held=replace_held)
-    return carry_out(work, yes=yes or saved is not None, as_json=as_json, verbose=verbose)
+
+    def work() -> Work:
+        from orchestrator import works  # noqa: PLC0415
+
+        return works.Apply(chosen, saved=saved, hold=hold, replace_held=replace_held)
+
+    return carry_out(chosen, work, yes=yes or saved is not None, as_json=as_json, verbose=verbose)
 
 
 def build(
@@ -120,7 +130,7 @@ def build(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Build the images that have changed, without touching any host's services.
+    """Build the images that have changed. No service is touched.
 
     Example: deploy build --builder build-1
     """
@@ -149,14 +159,18 @@ def rollback(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Go back to a release: its images, environment, configs and secrets, not today's.
+    """Go back to a release as it was. Its images, environment, configs and secrets count, not today's.
 
     Example: deploy rollback r7
     """
-    from orchestrator import works  # noqa: PLC0415
-
     chosen = options(files, inventory=inventory)
-    return carry_out(works.Rollback(chosen, release), yes=yes, as_json=as_json, verbose=verbose)
+
+    def work() -> Work:
+        from orchestrator import works  # noqa: PLC0415
+
+        return works.Rollback(chosen, release)
+
+    return carry_out(chosen, work, yes=yes, as_json=as_json, verbose=verbose)
 
 
 def destroy(
@@ -174,10 +188,14 @@ def destroy(
 
     Example: deploy destroy --volumes
     """
-    from orchestrator import works  # noqa: PLC0415
-
     chosen = options(files, inventory=inventory)
-    return carry_out(works.Destroy(chosen, volumes=volumes), yes=yes, as_json=as_json, verbose=verbose)
+
+    def work() -> Work:
+        from orchestrator import works  # noqa: PLC0415
+
+        return works.Destroy(chosen, volumes=volumes)
+
+    return carry_out(chosen, work, yes=yes, as_json=as_json, verbose=verbose)
 
 
 def prune(
@@ -191,22 +209,45 @@ def prune(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Remove what no kept release needs: stopped instances, records, images. Never volumes.
+    """Remove what no kept release needs. That is stopped instances, records and images, never volumes.
 
     Example: deploy prune --keep 1
     """
-    from orchestrator import works  # noqa: PLC0415
-
     chosen = options(files, inventory=inventory)
-    return carry_out(works.Prune(chosen, keep=keep), yes=yes, as_json=as_json, verbose=verbose)
+
+    def work() -> Work:
+        from orchestrator import works  # noqa: PLC0415
+
+        return works.Prune(chosen, keep=keep)
+
+    return carry_out(chosen, work, yes=yes, as_json=as_json, verbose=verbose)
 
 
-def carry_out(work: Work, *, yes: bool, as_json: bool, verbose: bool) -> int:
+def _head_start(chosen: Options) -> AbstractContextManager[HeadStart | None]:
+    """Connect to the hosts while the program that will use them is imported."""
+    from orchestrator.headstart import head_start  # noqa: PLC0415
+
+    return head_start(chosen)
+
+
+def carry_out(chosen: Options, make: Callable[[], Work], *, yes: bool, as_json: bool, verbose: bool) -> int:
     """Run a change, shown as the output asks for, and return the exit code.
+
+    Args:
+        chosen: What the user asked for.
+        make: Returns the change; called once the hosts are being connected to, because it imports much.
+        yes: Do not ask.
+        as_json: Show JSON lines.
+        verbose: Show more.
 
     Raises:
         DeployError: Whatever ended the run.
     """
+    with _head_start(chosen) as ahead:
+        return _carry_out(make(), ahead, yes=yes, as_json=as_json, verbose=verbose)
+
+
+def _carry_out(work: Work, ahead: HeadStart | None, *, yes: bool, as_json: bool, verbose: bool) -> int:
     from orchestrator import pipeline  # noqa: PLC0415
     from orchestrator.cli.run import interruptible  # noqa: PLC0415
     from orchestrator.report.select import make_listener  # noqa: PLC0415
@@ -215,7 +256,7 @@ def carry_out(work: Work, *, yes: bool, as_json: bool, verbose: bool) -> int:
     ask = None if yes else partial(_ask, as_json=as_json)
     try:
         with interruptible() as interrupt:
-            outcome = pipeline.run(work, view, confirm=ask, interrupt=interrupt)
+            outcome = pipeline.run(work, view, confirm=ask, interrupt=interrupt, ahead=ahead)
     finally:
         view.close()
     outcome.raise_for_error()

@@ -26,7 +26,7 @@ def up(
     hosts: Annotated[int, typer.Option("--hosts", metavar="N", min=1, max=200, help="How many hosts.")] = 3,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Start a lab: hosts with an SSH server and an engine each, and an engine that builds.
+    """Start a lab. Its hosts have an SSH server and an engine each; one more engine builds.
 
     Example: deploy lab up --hosts 3
     """

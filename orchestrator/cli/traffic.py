@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.change import carry_out
 from orchestrator.cli.options import Files, Inventory, Json, Limit, Verbose, Yes, options
 from orchestrator.errors import HostError, RequestError
+
+if TYPE_CHECKING:
+    from orchestrator.works import Work
 
 Release = Annotated[str | None, typer.Argument(help="Release that is held. Default: the only one.")]
 
@@ -31,10 +34,14 @@ def promote(
 
     Example: deploy promote r7
     """
-    from orchestrator import works  # noqa: PLC0415
-
     chosen = options(files, inventory=inventory)
-    return carry_out(works.Promote(chosen, release), yes=yes, as_json=as_json, verbose=verbose)
+
+    def work() -> Work:
+        from orchestrator import works  # noqa: PLC0415
+
+        return works.Promote(chosen, release)
+
+    return carry_out(chosen, work, yes=yes, as_json=as_json, verbose=verbose)
 
 
 def abort(
@@ -50,10 +57,14 @@ def abort(
 
     Example: deploy abort r7
     """
-    from orchestrator import works  # noqa: PLC0415
-
     chosen = options(files, inventory=inventory)
-    return carry_out(works.Abort(chosen, release), yes=yes, as_json=as_json, verbose=verbose)
+
+    def work() -> Work:
+        from orchestrator import works  # noqa: PLC0415
+
+        return works.Abort(chosen, release)
+
+    return carry_out(chosen, work, yes=yes, as_json=as_json, verbose=verbose)
 
 
 def routes(

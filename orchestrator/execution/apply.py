@@ -160,8 +160,8 @@ class _Run:
     def _judge(self, terms: Terms) -> DeployError | None:
         """Find out what a run that stopped has left, and put it back or finish it."""
         world, claim, commits = self._world, self._claim, self._commits
-        if not commits and self._essentials_done:
-            self._held = self._holds
+        if not commits and (self._deleting or self._all_held):
+            self._held = self._all_held
             return self._stopped_late()
         found = survey(world, terms, claim, self._steps, self._execution)
         if self._stands(found):
@@ -240,14 +240,21 @@ class _Run:
         return any(step.kind is StepKind.HOLD for step in self._steps)
 
     @property
+    def _all_held(self) -> bool:
+        """Tell whether every host remembers the held release."""
+        holds = {step.id for step in self._steps if step.kind is StepKind.HOLD}
+        return bool(holds) and self._execution.done.issuperset(holds)
+
+    @property
     def _reason(self) -> str:
         cause = self._execution.cause
         return INTERRUPTED if cause is None else explain.message(cause)
 
     @property
-    def _essentials_done(self) -> bool:
-        """Tell whether only clean-up was left. For plans that record nothing: a destroy, a prune."""
-        return all(step.id in self._execution.done for step in self._steps if step.essential)
+    def _deleting(self) -> bool:
+        """Tell whether clean-up has begun. For plans that record nothing: a destroy, a prune."""
+        begun = touched(self._steps, self._execution)
+        return any(step.id in begun and not step.essential for step in self._steps)
 
     def _stopped_late(self) -> DeployError | None:
         """Judge a run that stopped when only clean-up was left."""

@@ -115,7 +115,9 @@ class _Run:
                         self._send(batch)
                     if batches:
                         continue  # a host that is gone fails its steps at once, which may free others
-                    if self._schedule.settled:
+                    # A host tells of its last operation before it has cleaned up behind it: whoever hung up
+                    # now would leave it half-done.
+                    if self._schedule.settled and not self._requests:
                         return self._result()
                 loop.wait()()
 
@@ -293,14 +295,15 @@ class _Run:
         self._requests.discard(request)
         if isinstance(error, RequestFailed):
             reason = error.failure
-            self._settle(request, Failure(reason.code, reason.message, logs=reason.context))
+            self._settle(request, Failure(reason.code, reason.message, logs=reason.context, hint=reason.hint))
         elif isinstance(error, HostError):
             if request.batch.steps[0].kind is not StepKind.CONFIRM:  # that one has a session of its own
                 self._lost.setdefault(request.batch.host, error.message.removeprefix(f"{error.host}: "))
             self._unclear.update(step.id for step in self._open(request))
-            self._settle(request, Failure(UNREACHABLE, error.message))
+            self._settle(request, Failure(UNREACHABLE, error.message, hint=error.hint or ""))
         else:
-            self._settle(request, Failure("failed", error.message, logs=error.context))
+            failure = Failure("failed", error.message, logs=error.context, hint=error.hint or "")
+            self._settle(request, failure)
 
     def _open(self, request: _Request) -> list[Step]:
         return [step for step in request.batch.steps if self._schedule.state(step.id) is State.HANDED]

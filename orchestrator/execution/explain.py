@@ -75,8 +75,8 @@ def message(failed: StepFailed) -> str:
 
 def hint(failed: StepFailed) -> str:
     """Say what to do next."""
-    code = failed.failure.code if failed.failure else ""
-    return _HINTS.get(code, "mend what is named above and apply again")
+    code, known = (failed.failure.code, failed.failure.hint) if failed.failure else ("", "")
+    return known or _HINTS.get(code, "mend what is named above and apply again")
 
 
 def context(execution: Execution, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:

@@ -78,6 +78,7 @@ def _operation(terms: Terms, step: Step, numbers: dict[str, int]) -> Operation:
         check=routing if isinstance(routing, Check) else None,
         arm=Arm(step.name, 0.0) if step.kind is StepKind.DISARM else arm,
         held=step.held,
+        faulty=step.faulty,
     )
 
 

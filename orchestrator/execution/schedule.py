@@ -14,7 +14,7 @@ import enum
 import graphlib
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -140,7 +140,14 @@ class Schedule:
         What is being decided is decided everywhere: commits that follow one are spared, and so are confirms.
         """
         pending = [name for name in self._order if self._state[name] is State.PENDING]
-        return self._skip([name for name in pending if not self._follows_its_like(name)], because)
+        spared: set[str] = set()
+        for name in pending:
+            # One that waits for something else as well, which is skipped now, would wait for ever.
+            waits_for = self._steps[name].after
+            well = all(before in spared or self._state[before] in _GOING_WELL for before in waits_for)
+            if well and self._follows_its_like(name, spared):
+                spared.add(name)
+        return self._skip([name for name in pending if name not in spared], because)
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -172,10 +179,10 @@ class Schedule:
             self._ready.add(name)
         return True
 
-    def _follows_its_like(self, name: str) -> bool:
+    def _follows_its_like(self, name: str, spared: Collection[str]) -> bool:
         kind = self._steps[name].kind
         return kind in DECISIONS and any(
-            self._steps[before].kind is kind and self._state[before] in _GOING_WELL
+            self._steps[before].kind is kind and (before in spared or self._state[before] in _GOING_WELL)
             for before in self._steps[name].after
         )
 

@@ -46,11 +46,13 @@ class LayerStream:
 
     @property
     def total(self) -> int:
-        """Bytes of the layers whose size is known so far, without what the host has of them."""
+        """Bytes that travel for the layers whose size is known so far, without what the host has of them."""
         sizes = 0
         for wanted, future in self._layers:
             if future.done() and not future.cancelled() and future.exception() is None:
-                sizes += future.result().size - _offset(wanted, future.result())
+                layer = future.result()
+                offset = _offset(wanted, layer)
+                sizes += len(_header(layer, offset)) + layer.size - offset
         return sizes
 
     def close(self) -> None:
@@ -61,7 +63,7 @@ class LayerStream:
         for wanted, future in self._layers:
             layer = future.result()
             offset = _offset(wanted, layer)
-            yield header(Layer(layer.diff_id, layer.digest, layer.size, offset, layer.media_type))
+            yield _header(layer, offset)
             with self._open(layer) as file:
                 yield from self._blob(file, layer, offset)
 
@@ -264,6 +266,10 @@ def _open(missing: Mapping[str, Future[Layer]]) -> list[str]:
 def _offset(wanted: WantedLayer, layer: Layer) -> int:
     """Return where to go on: only the very blob that was under way can be continued."""
     return wanted.offset if wanted.partial == layer.digest and 0 <= wanted.offset <= layer.size else 0
+
+
+def _header(layer: Layer, offset: int) -> bytes:
+    return header(Layer(layer.diff_id, layer.digest, layer.size, offset, layer.media_type))
 
 
 def _announced(session: Session, event: LayerEvent, expected: set[str]) -> Layer:

@@ -45,6 +45,7 @@ def main() -> int:
     finally:
         if os.geteuid() == 0:
             down(ROOT)
+            shutil.rmtree(ROOT, ignore_errors=True)
     return 0
 
 

@@ -294,6 +294,7 @@ def _mounts(project: Project, service: Service) -> Iterator[wire.Mount]:
             source=volume_name(project, mount.source) if mount.type == "volume" else mount.source,
             read_only=mount.read_only,
             size=mount.size,
+            external=mount.type == "volume" and _is_external(project, mount.source),
         )
         for mount in service.volumes
     ] + [wire.Mount(type="tmpfs", target=scratch.target, size=scratch.size) for scratch in service.tmpfs]
@@ -306,3 +307,8 @@ def volume_name(project: Project, name: str) -> str:
     if declared is None:
         return f"{project.project}_{name}"
     return declared.name or (name if declared.external else f"{project.project}_{name}")
+
+
+def _is_external(project: Project, name: str) -> bool:
+    declared = project.volumes.get(name)
+    return declared is not None and declared.external

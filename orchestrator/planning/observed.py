@@ -54,9 +54,9 @@ def observed(results: Mapping[str, HostReport | HostError], project: str) -> Obs
             try:
                 hosts.append(ObservedHost(name, check(result, name, project, known)))
             except ProtocolViolation as violation:
-                hosts.append(ObservedHost(name, error=violation.message))
+                hosts.append(_failed(name, violation))
         else:
-            hosts.append(ObservedHost(name, error=result.message))
+            hosts.append(_failed(name, result))
     return Observed(tuple(hosts))
 
 
@@ -157,6 +157,10 @@ class _Known:
         _check_record(record, host)
         twins.append(record)
         return record
+
+
+def _failed(name: str, error: HostError) -> ObservedHost:
+    return ObservedHost(name, error=error.message, hint=error.hint or "", context=error.context)
 
 
 def _require(pattern: re.Pattern[str], value: str, what: str, host: str) -> None:

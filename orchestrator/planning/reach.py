@@ -95,11 +95,13 @@ def _around(desired: Desired, index: Index, limit: Limit, down: dict[str, str]) 
             yield host, f"no longer in the inventory; it held {names}"
     if lost:
         host, what = lost[0]
+        asked = {item.name: item for item in index.observed.hosts}.get(host)
+        others = [f"{other}: {_bare(other, down[other])}, and {what}" for other, what in lost[1:]]
         raise HostUnreachable(
             host,
             f"{_bare(host, down[host])}, and {what}",
-            hint="bring it back, leave it out with --limit, or take it out of the inventory",
-            context=[f"{other}: {_bare(other, down[other])}, and {what}" for other, what in lost[1:]],
+            hint=f"{(asked and asked.hint) or 'bring it back'}; or name the other hosts with --limit",
+            context=[*(asked.context if asked else ()), *others],
         )
 
 

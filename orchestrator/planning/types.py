@@ -167,6 +167,10 @@ class ObservedHost:
     report: HostReport | None = None
     error: str = ""
     """Set exactly when ``report`` is ``None``."""
+    hint: str = ""
+    """What to do about the error."""
+    context: tuple[str, ...] = ()
+    """What else is known of it."""
 
 
 @dataclass(frozen=True)
@@ -425,5 +429,7 @@ class Step:
     """``HOLD``."""
     record: ReleaseRecord | None = None
     """``COMMIT``."""
+    faulty: bool = False
+    """``STOP``: it was unhealthy or changed before; ``RESUME``: so nobody demands more of it."""
     essential: bool = True
     """False: a failure is reported but neither fails the apply nor undoes anything (clean-up)."""

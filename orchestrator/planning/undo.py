@@ -2,8 +2,8 @@
 
 Owns the reversal of steps, last thing first: what was started is stopped and kept for inspection, what
 was stopped is started again, traffic goes back to who had it, what was recorded is forgotten. Nothing is
-tested on the way back: the old state need not be a healthy one. It must not know how a step is carried
-out, or why the run failed.
+tested on the way back, and what was unhealthy or changed before need not become better. It must not know
+how a step is carried out, or why the run failed.
 
 The reverse of each kind is :data:`REVERSED`; what is not in it changes nothing that would have to be put
 back.
@@ -110,6 +110,7 @@ def _back(step: Step, after: tuple[str, ...], containers: Mapping[str, str]) -> 
         service=step.service,
         slot=step.slot,
         container=step.container or containers.get(step.id, ""),
+        faulty=step.faulty,
         name=step.record.id if step.record is not None else step.name,
         release=step.release,
         routing=step.back if kind in _SWAPS_BACK else None,

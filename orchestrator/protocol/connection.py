@@ -4,24 +4,27 @@ Owns which event may follow which, on every stream and from either end, and the 
 is under way. One class serves both ends. Whoever has a socket, a pipe or a channel moves the bytes; it
 must not know threads, clocks or what a method does. The idea, a table of transitions and blame by
 exception type, is h11's.
-
-States of the two halves of a stream::
-
-    controller   IDLE --Request--> OPEN --EndOfData--> ENDED
-                 OPEN, ENDED --Cancel--> CANCELLED
-    agent        IDLE --(Request received)--> OPEN --EndOfData--> ENDED
-                 OPEN, ENDED --Response | Failed--> CLOSED, of both halves
-
-What a controller had under way when the answer came is dropped on arrival; an agent sends nothing
-after its answer, so anything else on a closed stream is a violation.
 """
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Tuple, Type, Union
+from typing import Callable, Dict, List, Tuple, Type, Union
 
+from orchestrator.protocol.conversation import (
+    Cancel,
+    Data,
+    EndOfData,
+    Event,
+    Failed,
+    HelloEvent,
+    Ping,
+    Pong,
+    Progress,
+    Request,
+    Response,
+    StreamEvent,
+    Window,
+)
 from orchestrator.protocol.frames import (
     MAX_DATA,
     MAX_STREAMS,
@@ -38,9 +41,11 @@ from orchestrator.protocol.frames import (
     unpack_credit,
     unpack_json,
 )
+from orchestrator.protocol.transitions import TRANSITIONS, Role, State, Stream
 
 __all__ = [
     "MAX_DATA",
+    "TRANSITIONS",
     "Cancel",
     "Connection",
     "Data",
@@ -56,194 +61,9 @@ __all__ = [
     "Request",
     "Response",
     "Role",
+    "State",
     "Window",
 ]
-
-
-@dataclass(frozen=True)
-class HelloEvent:
-    """The agent introduces itself, once, before anything else it says."""
-
-    payload: Any
-    """JSON of a :class:`~orchestrator.protocol.messages.Hello`."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """The controller opens a stream."""
-
-    stream: int
-    """From :meth:`Connection.next_stream`."""
-    method: str
-    params: Any
-    """JSON."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The agent says how a request goes on."""
-
-    stream: int
-    payload: Any
-    """JSON."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """A piece of a body, from either end."""
-
-    stream: int
-    data: bytes
-    """From 1 to :data:`MAX_DATA` bytes, and no more than :meth:`Connection.credit` allows."""
-
-
-@dataclass(frozen=True)
-class EndOfData:
-    """The body of this end is complete. An answer implies it."""
-
-    stream: int
-
-
-@dataclass(frozen=True)
-class Response:
-    """The agent's answer; it ends the stream."""
-
-    stream: int
-    result: Any
-    """JSON."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The agent's refusal; it ends the stream."""
-
-    stream: int
-    failure: Any
-    """JSON of a :class:`~orchestrator.protocol.messages.RemoteFailure`."""
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """The controller wants no more of a request; the agent still answers."""
-
-    stream: int
-
-
-@dataclass(frozen=True)
-class Window:
-    """The consumer has taken bytes of a body: as many more may be sent."""
-
-    stream: int
-    credit: int
-    """Bytes."""
-
-
-@dataclass(frozen=True)
-class Ping:
-    """Are you there?"""
-
-
-@dataclass(frozen=True)
-class Pong:
-    """Yes."""
-
-
-StreamEvent = Union[Request, Progress, Data, EndOfData, Response, Failed, Cancel, Window]
-Event = Union[HelloEvent, Ping, Pong, StreamEvent]
-
-
-class Role(enum.Enum):
-    """Which end a connection is."""
-
-    CONTROLLER = "controller"
-    AGENT = "agent"
-
-    @property
-    def other(self) -> Role:
-        """The other end."""
-        return Role.AGENT if self is Role.CONTROLLER else Role.CONTROLLER
-
-
-class State(enum.Enum):
-    """State of one half of a stream."""
-
-    IDLE = "idle"
-    OPEN = "open"
-    ENDED = "ended"
-    CANCELLED = "cancelled"
-    CLOSED = "closed"
-
-
-TRANSITIONS: Dict[Tuple[Role, State], Dict[Type[StreamEvent], State]] = {
-    (Role.CONTROLLER, State.IDLE): {Request: State.OPEN},
-    (Role.CONTROLLER, State.OPEN): {
-        Data: State.OPEN,
-        EndOfData: State.ENDED,
-        Cancel: State.CANCELLED,
-        Window: State.OPEN,
-    },
-    (Role.CONTROLLER, State.ENDED): {Cancel: State.CANCELLED, Window: State.ENDED},
-    (Role.CONTROLLER, State.CANCELLED): {Window: State.CANCELLED},
-    (Role.AGENT, State.OPEN): {
-        Progress: State.OPEN,
-        Data: State.OPEN,
-        EndOfData: State.ENDED,
-        Window: State.OPEN,
-        Response: State.CLOSED,
-        Failed: State.CLOSED,
-    },
-    (Role.AGENT, State.ENDED): {
-        Progress: State.ENDED,
-        Window: State.ENDED,
-        Response: State.CLOSED,
-        Failed: State.CLOSED,
-    },
-}
-"""What each end may do to a stream, and what state of its own half follows. Whatever is not here is
-forbidden."""
-
-
-class _Stream:
-    """Both halves of one open stream, and the credit of both directions."""
-
-    __slots__ = ("credit", "state")
-
-    def __init__(self) -> None:
-        self.state = {Role.CONTROLLER: State.IDLE, Role.AGENT: State.IDLE}
-        self.credit = {Role.CONTROLLER: WINDOW, Role.AGENT: WINDOW}
-        """Bytes each end may still send."""
-
-    def apply(self, sender: Role, event: StreamEvent, blame: Type[ProtocolError]) -> None:
-        """Move to the state that follows ``event`` of ``sender``, or raise ``blame``."""
-        state = self.state[sender]
-        following = TRANSITIONS.get((sender, state), {}).get(type(event))
-        if following is None:
-            what = type(event).__name__
-            raise blame(f"stream {event.stream}: {what} from the {sender.value}, whose half is {state.value}")
-        if isinstance(event, Data):
-            self._spend(sender, len(event.data), event.stream, blame)
-        elif isinstance(event, Window):
-            self._give_back(sender.other, event, blame)
-        self.state[sender] = following
-        if isinstance(event, Request):
-            self.state[Role.AGENT] = State.OPEN
-
-    @property
-    def closed(self) -> bool:
-        return self.state[Role.AGENT] is State.CLOSED
-
-    def _spend(self, sender: Role, count: int, stream: int, blame: Type[ProtocolError]) -> None:
-        if not count:
-            # An empty piece would cost its reader memory and its sender no credit.
-            raise blame(f"stream {stream}: an empty piece of data")
-        if count > self.credit[sender]:
-            raise blame(f"stream {stream}: {count} bytes of data, {self.credit[sender]} are allowed")
-        self.credit[sender] -= count
-
-    def _give_back(self, sender: Role, event: Window, blame: Type[ProtocolError]) -> None:
-        if not 0 < event.credit <= WINDOW - self.credit[sender]:
-            raise blame(f"stream {event.stream}: {event.credit} bytes of credit for data that was never sent")
-        self.credit[sender] += event.credit
 
 
 class Connection:
@@ -256,7 +76,7 @@ class Connection:
     def __init__(self, role: Role) -> None:
         self.role = role
         self._decoder = FrameDecoder()
-        self._streams: Dict[int, _Stream] = {}
+        self._streams: Dict[int, Stream] = {}
         self._last_stream = 0
         self._greeted = False
         self._broken: Union[RemoteProtocolError, None] = None
@@ -372,7 +192,7 @@ class Connection:
                 raise blame(f"stream {event.stream} follows stream {self._last_stream}")
             if len(self._streams) >= MAX_STREAMS:
                 raise blame(f"more than {MAX_STREAMS} requests at once")
-            stream = _Stream()
+            stream = Stream()
             stream.apply(sender, event, blame)
             self._streams[event.stream] = stream
             self._last_stream = event.stream

@@ -28,6 +28,8 @@ class Mount:
     read_only: bool = False
     size: int = 0
     """Bytes, for tmpfs; 0 is the engine's default."""
+    external: bool = False
+    """A volume that must exist already: it is never made, nor removed."""
 
 
 @dataclass(frozen=True)

@@ -440,6 +440,8 @@ class Operation:
     """``arm``, and with its cutover alone ``disarm``."""
     held: Optional[Held] = None
     """``hold``; ``unhold`` needs none."""
+    faulty: bool = False
+    """``resume``: it was unhealthy or changed when it was stopped: it is only started."""
 
 
 OPERATIONS = (
@@ -467,7 +469,8 @@ OPERATIONS = (
 
 On one container: ``start`` creates it (or adopts a matching half-started one) and proves it healthy;
 ``stop`` ends it and keeps it; ``resume`` starts a stopped one again, exactly as it was, and proves it
-healthy; ``remove`` deletes a stopped one; ``job`` runs one to its end, once per release and name.
+healthy unless it was not; ``remove`` deletes a stopped one; ``job`` runs one to its end, once per release
+and name.
 
 On the router: ``router`` makes it serve a picture; ``attach`` gives the container of (service, slot,
 release) a slot in each of the service's backends, without traffic, and waits until the router finds it
@@ -533,6 +536,8 @@ class Failure:
     """The container's last lines."""
     seconds: float = 0.0
     """How long it ran."""
+    hint: str = ""
+    """What to do next, when the host knows better than the code tells."""
 
 
 @dataclass(frozen=True)

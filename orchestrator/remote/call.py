@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from orchestrator.ports import Call
-from orchestrator.protocol.connection import Cancel, Data, EndOfData, StreamEvent, Window
+from orchestrator.protocol.connection import Cancel, Data, EndOfData, Window
+from orchestrator.protocol.conversation import StreamEvent
 from orchestrator.protocol.frames import MAX_DATA, WINDOW
 from orchestrator.protocol.messages import Method
 

@@ -94,6 +94,11 @@ class SshFleet:
             raise HostUnreachable(host, "the run is over")
         return session
 
+    def connect(self, hosts: Iterable[str]) -> None:
+        """Begin to connect to ``hosts`` and return at once."""
+        for host in hosts:
+            self._begin(host)
+
     def connect_all(self, hosts: Iterable[str]) -> dict[str, Session | HostError]:
         """Connect to ``hosts`` in parallel; return each one's session, or why there is none."""
         futures = {host: self._begin(host) for host in hosts}

@@ -35,8 +35,8 @@ from orchestrator.protocol.connection import (
     Request,
     Response,
     Role,
-    StreamEvent,
 )
+from orchestrator.protocol.conversation import StreamEvent
 from orchestrator.protocol.messages import METHODS, PROTOCOL_VERSION, Hello, RemoteFailure
 from orchestrator.remote.call import AgentCall
 from orchestrator.remote.transport import Transport

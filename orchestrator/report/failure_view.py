@@ -53,6 +53,8 @@ def lines(failed: FailedStep, style: Style = unstyled) -> tuple[str, ...]:
 
 def advice(step: Step, failure: Failure | None) -> str:
     """Return what to do next, one line. Chosen by the stable code of the failure and the kind of step."""
+    if failure is not None and failure.hint:
+        return clean(failure.hint)
     code = failure.code if failure else ""
     if code == "no-space":
         return clean(

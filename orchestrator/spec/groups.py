@@ -14,7 +14,7 @@ from orchestrator.errors import Problem
 from orchestrator.spec.host_ranges import MAX_HOSTS, expand
 from orchestrator.spec.location import Location
 from orchestrator.spec.positions import Positions
-from orchestrator.spec.validate import did_you_mean
+from orchestrator.spec.suggest import did_you_mean
 from orchestrator.spec.yaml_data import Map
 
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")

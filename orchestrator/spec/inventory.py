@@ -15,8 +15,8 @@ from orchestrator.errors import InventoryError, Problem
 from orchestrator.spec.groups import Group, Tree, read_tree
 from orchestrator.spec.host_vars import Findings, read_host
 from orchestrator.spec.inventory_types import Host, Inventory
-from orchestrator.spec.loader import read_text
 from orchestrator.spec.positions import Positions
+from orchestrator.spec.text_file import read_text
 from orchestrator.spec.yaml_data import Map
 from orchestrator.spec.yaml_errors import NOT_YAML
 from orchestrator.spec.yaml_reader import read_yaml

@@ -6,7 +6,6 @@ OpenSSH's own configuration, which ``remote/`` resolves.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import InventoryError, Problem
 from orchestrator.spec.location import Location
+from orchestrator.spec.suggest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,9 @@ class Inventory:
     def _explain(self, term: str) -> Problem:
         if "=" in term:
             labels = sorted({f"{key}={value}" for host in self.hosts for key, value in host.labels})
-            return Problem(f"no host has the label {term}", hint=_did_you_mean(term, labels))
+            return Problem(f"no host has the label {term}", hint=did_you_mean(term, labels))
         names = [*(host.name for host in self.hosts), *self.groups]
-        return Problem(f"no host or group is called {term!r}", hint=_did_you_mean(term, names))
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
+        return Problem(f"no host or group is called {term!r}", hint=did_you_mean(term, names))
 
 
 LOCALHOST = Host(name="localhost", address="localhost", connection="local")

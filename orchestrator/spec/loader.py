@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.errors import InventoryError, Problem, SpecError
+from orchestrator.errors import Problem, SpecError
 from orchestrator.spec.interpolation import interpolate
 from orchestrator.spec.location import Location
 from orchestrator.spec.merge import merge, without_resets
@@ -26,10 +26,11 @@ from orchestrator.spec.positions import Path as KeyPath
 from orchestrator.spec.positions import Positions
 from orchestrator.spec.references import check_references
 from orchestrator.spec.routing_rules import check_routing
+from orchestrator.spec.text_file import read_text
 from orchestrator.spec.validate import validate, validate_defaults, without_extensions
 from orchestrator.spec.yaml_data import Map
 from orchestrator.spec.yaml_errors import NOT_YAML
-from orchestrator.spec.yaml_reader import MAX_BYTES, read_yaml
+from orchestrator.spec.yaml_reader import read_yaml
 
 
 @dataclass(frozen=True)
@@ -114,24 +115,6 @@ def parse_spec(
         warnings=tuple(_warnings(project, positions)),
         positions=positions,
     )
-
-
-def read_text(path: Path, error: type[SpecError | InventoryError]) -> str:
-    """Return the text of a YAML file.
-
-    Raises:
-        error: The file cannot be read, is too large or is not UTF-8.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise error([Problem(f"the file is larger than {MAX_BYTES >> 20} MiB", str(path))])
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as failure:
-        reason = (failure.strerror or str(failure)).lower()
-        raise error([Problem(f"cannot read the file: {reason}", str(path))]) from failure
-    except UnicodeDecodeError as failure:
-        line = failure.object[: failure.start].count(b"\n") + 1
-        raise error([Problem("expected UTF-8 text", str(path), line)]) from failure
 
 
 def _apply_defaults(data: Map, positions: Positions) -> list[Problem]:

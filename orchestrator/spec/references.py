@@ -14,7 +14,7 @@ from orchestrator.errors import Problem
 from orchestrator.spec.inventory_types import Inventory
 from orchestrator.spec.model import Project
 from orchestrator.spec.positions import Positions
-from orchestrator.spec.validate import did_you_mean
+from orchestrator.spec.suggest import did_you_mean
 
 _Reference = tuple[tuple[str | int, ...], str]
 """Where it stands, and the name it refers to."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from orchestrator.errors import Problem
 from orchestrator.spec.model import Project, Route, Router, Service
 from orchestrator.spec.positions import Path, Positions
-from orchestrator.spec.validate import did_you_mean
+from orchestrator.spec.suggest import did_you_mean
 
 
 @dataclass(frozen=True)

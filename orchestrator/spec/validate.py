@@ -6,7 +6,6 @@ services, which :mod:`.references` checks.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
@@ -18,6 +17,7 @@ from orchestrator.errors import Problem
 from orchestrator.spec.fields import PATTERNS
 from orchestrator.spec.model import Project, Service
 from orchestrator.spec.positions import Positions
+from orchestrator.spec.suggest import did_you_mean
 from orchestrator.spec.values import kind
 from orchestrator.spec.yaml_data import Map
 
@@ -168,12 +168,6 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
         if (found := _model_in(argument)) is not None:
             return found
     return None
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint that names the closest of ``known``, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def without_extensions(data: Mapping[str, Any]) -> list[str]:

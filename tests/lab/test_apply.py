@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.deploying import HEALTHCHECK, NOWHERE, Container, Project
+from support.deploying import HEALTHCHECK, NOWHERE, Project
+from support.seen import Container
 
 SMALL = 20_000
 """Bytes for one host: a page and what goes with it, not the image under it."""
@@ -76,14 +77,14 @@ def test_changes_of_configuration(project: Project) -> None:
     assert "good-morning" not in done.stdout + done.stderr
     after = project.containers()
     assert after["web[1]"].environment["GREETING"] == "good-morning"
-    assert after["api[1]"] == before["api[1]"]
+    assert after["api[1]"].id == before["api[1]"].id
 
     project.file("api.conf.j2", "# new\nlevel = {{ environment.LEVEL }}\nhost = {{ host.name }}\n")
     done = project.apply(DOCKER_HOST=NOWHERE)
     assert done.changes == {f"api[{n}]": ["replace", "config /srv/api.conf changed"] for n in (1, 2)}
     served = project.page("api[2]", "api.conf")
     assert served == f"# new\nlevel = low\nhost = {project.containers()['api[2]'].host}\n"
-    assert project.containers()["web[1]"] == after["web[1]"]
+    assert project.ids()["web[1]"] == after["web[1]"].id
 
 
 def test_service_removed_and_instances_added(project: Project) -> None:

@@ -104,9 +104,11 @@ class AgentWorld:
         """Start one instance and return its outcome."""
         return self.perform(self.start_operation(config or self.config(), **where))[0]
 
-    def change(self, kind: str, container: str = "", name: str = "") -> OperationProgress:
+    def change(
+        self, kind: str, container: str = "", name: str = "", *, faulty: bool = False
+    ) -> OperationProgress:
         """Carry out one operation on a container, or on something named."""
-        return self.perform(Operation(0, kind, container=container, name=name))[0]
+        return self.perform(Operation(0, kind, container=container, name=name, faulty=faulty))[0]
 
     def observe(self, *, probe: bool = True) -> HostReport:
         """Observe the project."""

@@ -12,16 +12,12 @@ import re
 import secrets
 import subprocess
 import sys
-import threading
-import time
-import urllib.request
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from support.seen import Container, Run, fetch
 
 from orchestrator.lab import Lab, busybox_image
 
@@ -39,104 +35,6 @@ NOWHERE = "unix:///nonexistent/docker.sock"
 ROUND_TRIPS = 5
 """Of each host, at most, in every run that ends well."""
 _PREFIX = 'FROM busybox:static\nCOPY --chmod=0755 start /bin/start\nCMD ["/bin/start"]\n'
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of the command that has ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """The JSON lines, with ``--json``."""
-        return [json.loads(line) for line in self.stdout.splitlines()]
-
-    def named(self, event: str) -> list[dict[str, Any]]:
-        """The events of one kind, in order."""
-        return [line for line in self.events if line["event"] == event]
-
-    @property
-    def finished(self) -> dict[str, Any]:
-        """The last event."""
-        last = self.events[-1]
-        assert last["event"] == "finished", self
-        return last
-
-    @property
-    def changes(self) -> dict[str, list[str]]:
-        """What was planned: ``web[1]`` -> action, then reasons; without what is kept or discarded."""
-        (planned,) = self.named("planned")
-        return {
-            f"{change['service']}[{change['slot']}]": [
-                change["action"],
-                *(reason["message"] for reason in change["reasons"]),
-            ]
-            for change in planned["plan"]["changes"]
-            if change["action"] not in ("keep", "discard")
-        }
-
-    @property
-    def built(self) -> list[str]:
-        """Names of the images that were built."""
-        return [line["image"] for line in self.named("build_started")]
-
-    @property
-    def shipped(self) -> int:
-        """Bytes of images that were sent to hosts."""
-        return sum(line["bytes_sent"] for line in self.named("step_finished"))
-
-    @property
-    def document(self) -> Any:
-        """The one JSON document of a command that has no events."""
-        return json.loads(self.stdout)
-
-
-@dataclass(frozen=True)
-class Container:
-    """A container as the engine of its host describes it."""
-
-    host: str
-    inspected: Mapping[str, Any]
-
-    @property
-    def id(self) -> str:
-        """The engine's id."""
-        return str(self.inspected["Id"])
-
-    @property
-    def instance(self) -> str:
-        """``web[1]``."""
-        labels = self.inspected["Config"]["Labels"]
-        return f"{labels['deploy.service']}[{labels['deploy.slot']}]"
-
-    @property
-    def release(self) -> str:
-        """The release that made it."""
-        return str(self.inspected["Config"]["Labels"]["deploy.release"])
-
-    @property
-    def state(self) -> str:
-        """``running``, ``exited``, ..."""
-        return str(self.inspected["State"]["Status"])
-
-    @property
-    def started(self) -> float:
-        """When it was started last, in seconds since the epoch."""
-        text = re.sub(r"(\.\d{6})\d*Z", r"\1+00:00", self.inspected["State"]["StartedAt"])
-        return datetime.fromisoformat(text).timestamp()
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Its variables, those of the image included."""
-        return dict(entry.split("=", 1) for entry in self.inspected["Config"]["Env"] or ())
-
-    @property
-    def port(self) -> int:
-        """The host's port of the container's 8080."""
-        return int(self.inspected["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"])
 
 
 class Project:
@@ -269,9 +167,9 @@ class Project:
             assert max(trips.values()) <= ROUND_TRIPS, trips
         return done
 
-    def look(self, *arguments: str) -> Any:
+    def look(self, *arguments: str, **environ: str) -> Any:
         """Run a command that only looks, with ``--json``; its document."""
-        done = self.run(*arguments, "--json")
+        done = self.run(*arguments, "--json", **environ)
         assert done.code == 0, done
         return done.document
 
@@ -291,6 +189,10 @@ class Project:
     def ids(self) -> dict[str, str]:
         """Container ids of what runs, by instance."""
         return {name: one.id for name, one in self.containers().items()}
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """Ids and states of all containers there are, such as ``web[1] r1``."""
+        return {name: (one.id, one.state) for name, one in self.containers(everything=True).items()}
 
     def _inspect(self, host: str, *, everything: bool) -> list[Container]:
         options = ["--all"] if everything else []
@@ -352,42 +254,3 @@ def wait_for(process: subprocess.Popen[str], event: str, **fields: Any) -> list[
 def project_name(test: str) -> str:
     """A project's name for a test's."""
     return re.sub(r"[^a-z0-9]+", "-", test.lower().removeprefix("test_")).strip("-")[:40].strip("-")
-
-
-def fetch(url: str, timeout: float = 2.0) -> str:
-    """GET ``url``.
-
-    Raises:
-        OSError: No answer, or not a good one.
-    """
-    with urllib.request.urlopen(url, timeout=timeout) as answer:
-        return str(answer.read().decode())
-
-
-class Poller:
-    """A client that asks ``url`` again and again, without retries, while the block runs."""
-
-    def __init__(self, url: str, pause: float = 0.01) -> None:
-        self.url = url
-        self.pages: list[str] = []
-        self.failures: list[str] = []
-        self._pause = pause
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._poll)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _poll(self) -> None:
-        while not self._stop.wait(self._pause):
-            try:
-                self.pages.append(fetch(self.url))
-            except OSError as error:
-                self.failures.append(f"{time.time():.3f} {error}")

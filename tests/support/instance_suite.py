@@ -218,6 +218,17 @@ class InstanceSuite:
         assert world.change("remove_volume", name="data").failure is None
         assert world.observe().volumes == ()
 
+    def test_an_external_volume_is_used_as_it_is(self, world: AgentWorld):
+        """It is neither made nor counted as ours; where there is none, the instance does not start."""
+        config = world.config(mounts=(Mount("volume", "/data", "Elsewhere.data", external=True),))
+        failure = world.start(config).failure
+        assert failure is not None
+        assert failure.code == "not-found"
+        assert "'Elsewhere.data'" in failure.message
+        world.engine.post("/volumes/create", body={"Name": "Elsewhere.data"})
+        assert world.start(config).failure is None
+        assert world.observe().volumes == ()
+
     def test_a_port_in_use_names_its_holder(self, world: AgentWorld):
         """A conflict is told with who holds the port, not in the engine's words."""
         config = world.config(ports=(Port(8080, 28080),))
@@ -265,6 +276,17 @@ class InstanceSuite:
         failure = world.change("resume", container).failure
         assert failure is not None
         assert failure.code == "drift"
+
+    def test_what_was_faulty_before_is_only_started(self, world: AgentWorld):
+        """Putting the old state back does not demand that it be better than it was."""
+        container = world.start().container
+        world.change("stop", container)
+        world.engine.post(f"/containers/{container}/rename", {"name": "renamed"})
+        resumed = world.change("resume", container, faulty=True)
+        assert resumed.failure is None
+        assert "not proven healthy" in resumed.detail
+        assert world.observe().containers[0].state == "running"
+        assert world.change("resume", container, faulty=True).detail == "was running already"
 
     def test_a_running_instance_of_a_release_is_not_removed(self, world: AgentWorld):
         """``remove`` is for what has been stopped."""

@@ -183,7 +183,8 @@ class SshServer:
             helpers[1].join(5)
             with contextlib.suppress(OSError, EOFError):
                 channel.send_exit_status(process.returncode)
-            channel.close()
+            with contextlib.suppress(OSError, EOFError):
+                channel.close()
             helpers[0].join(5)
 
 
@@ -194,7 +195,8 @@ def _copy(receive: object, send: object, end: object) -> None:
     with contextlib.suppress(OSError, EOFError):
         # A close alone would not wake whoever reads from it.
         end.shutdown(socket.SHUT_RDWR)
-    end.close()
+    with contextlib.suppress(OSError, EOFError):  # the transport may be gone before its channel
+        end.close()
 
 
 def new_key() -> paramiko.PKey:

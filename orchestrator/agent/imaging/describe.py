@@ -31,15 +31,16 @@ def labels(params: Build) -> Dict[str, str]:
     return {BUILD_LABEL: params.build, IMAGE_LABEL: params.name}
 
 
-def build_of(summary: Dict[str, Any]) -> str:
+def build_of(summary: Dict[str, Any], *, in_use: bool = False) -> str:
     """Return the build digest of a listed image, or nothing.
 
     The label alone proves nothing: whatever is built on an image inherits it, a half-built one too. The
-    tag of the same digest is given to the finished image only.
+    tag of the same digest is given to the finished image only. Tags can be moved or taken away by hand,
+    so an image ``in_use``, which instances of a release are made from, needs none.
     """
     build = str((summary.get("Labels") or {}).get(BUILD_LABEL, ""))
     ours = (tag.startswith("deploy.local/") and tag.endswith(f":{build[:20]}") for tag in _tags(summary))
-    return build if build and any(ours) else ""
+    return build if build and (in_use or any(ours)) else ""
 
 
 def _tags(summary: Dict[str, Any]) -> List[str]:

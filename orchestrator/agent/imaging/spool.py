@@ -79,10 +79,11 @@ class Spool:
         self.tar(diff_id).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Drop what interrupted transfers left more than a week ago."""
+        """Drop what interrupted transfers left: what can be gone on from after a week, the rest at once."""
         before = time.time() - _ABANDONED
         for file in self._folder.iterdir():
-            if file.name == "lock" or file.stat().st_mtime >= before:
+            # A layer half inflated is of no use, and only whoever uses the spool now could still write it.
+            if file.name == "lock" or (file.suffix != ".tmp" and file.stat().st_mtime >= before):
                 continue
             if file.is_dir():
                 shutil.rmtree(file, ignore_errors=True)

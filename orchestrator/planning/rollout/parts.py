@@ -101,6 +101,7 @@ class Parts:
             service=change.service,
             slot=change.slot,
             container=container,
+            faulty=change.current.container.health == "unhealthy" or not change.current.container.intact,
         )
 
     def stop_named(self, container: str) -> str:

@@ -61,7 +61,8 @@ def test_an_image_is_a_build_by_label_and_tag(tags: list[str] | None, expected: 
     """What stands on it, or was left half-built on it, inherits the label but not the tag."""
     digest = "abcdef" * 10 + "abcd"
     assert build_of({"Labels": {"deploy.build": digest}, "RepoTags": tags}) == (digest if expected else "")
-    assert build_of({"Labels": None, "RepoTags": tags}) == ""
+    assert build_of({"Labels": {"deploy.build": digest}, "RepoTags": tags}, in_use=True) == digest
+    assert build_of({"Labels": None, "RepoTags": tags}, in_use=True) == ""
 
 
 def tar(**files: bytes) -> bytes:

@@ -157,9 +157,10 @@ def test_a_bomb_is_inflated_in_small_pieces(spool: Spool, monkeypatch: pytest.Mo
 
 
 def test_old_leftovers_are_swept_and_young_ones_kept(spool: Spool, tmp_path: Path) -> None:
-    """A week is long enough to come back."""
+    """A week is long enough to come back; what was half inflated by a killed agent is of no use at all."""
     receive(spool, LAYER, BLOB[:50], finish=False)
-    old = tmp_path / "old.tmp"
+    (tmp_path / "killed.tmp").write_bytes(b"x")
+    old = tmp_path / "old.tar"
     old.write_bytes(b"x")
     folder = tmp_path / ".export-killed"
     folder.mkdir()

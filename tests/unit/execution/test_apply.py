@@ -369,6 +369,32 @@ def test_a_destroy_interrupted_while_cleaning_up_puts_nothing_back():
     assert not serving(fleet)
 
 
+def test_a_destroy_interrupted_before_anything_is_deleted_is_taken_back():
+    """However much is stopped: what is stopped can run again."""
+    fleet = make_fleet()
+    run = Run(fleet)
+    before = serving(fleet)
+    reports = {name: host.report() for name, host in fleet.hosts.items()}
+    waiting = {
+        f"{name} stop {one.service}[{one.slot}] stopping"
+        for name, host in fleet.hosts.items()
+        for one in host.containers.values()
+    }
+
+    def stopping(point: str) -> None:
+        waiting.discard(point)
+        if not waiting:
+            run.interrupt.press()
+
+    for point in tuple(waiting):
+        fleet.on(point, lambda _, point=point: stopping(point))
+    outcome = run.apply(destroy("shop", observed(reports, "shop")))
+    assert isinstance(outcome.error, Interrupted)
+    assert outcome.error.message == "interrupted; what ran before runs"
+    assert run.heard(RestoreFinished)[0].ok
+    assert serving(fleet) == before
+
+
 def test_a_stop_after_the_fact_is_a_warning():
     """A step that fails after the release is recorded everywhere cannot fail it any more."""
     fleet = FakeFleet(["a"])

@@ -72,6 +72,17 @@ def test_streamed_progress_unlocks_other_hosts_before_the_request_ends():
 
 
 @pytest.mark.parametrize("seed", range(20))
+def test_the_end_is_when_every_host_has_answered(seed):
+    """Not when it has told of its last operation: it cleans up after that, and hanging up would stop it."""
+    fleet = FakeFleet(["a", "b", "c"], seed=seed)
+    run, result = go(
+        fleet, [step for host in fleet.hosts for step in (ship(host), *replacement(fleet, host))]
+    )
+    assert len(result.done) == 9
+    assert not any(session.calls for session in run.controller.sessions.values())
+
+
+@pytest.mark.parametrize("seed", range(20))
 def test_every_step_starts_after_all_it_waits_for(seed):
     """Whatever order things happen in; every step is announced, begun and ended exactly once."""
     fleet = FakeFleet(["a", "b", "c"], seed=seed)

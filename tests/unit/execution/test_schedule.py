@@ -106,6 +106,16 @@ def test_stopping_spares_commits_that_follow_one():
     assert ids(schedule.take()) == [["commit b"]]
 
 
+def test_a_commit_that_waits_for_something_skipped_is_not_spared():
+    """It would wait for ever."""
+    steps = [commit("a", []), start("c", after=["commit a"]), commit("b", ["commit a", "start c api[1]"])]
+    schedule = Schedule(steps)
+    schedule.take()
+    assert [skip.step.id for skip in schedule.stop("interrupted")] == ["start c api[1]", "commit b"]
+    schedule.done("commit a")
+    assert schedule.settled
+
+
 def test_with_tolerance_nothing_is_fused_and_failures_unlock():
     """A restore goes on past a failure, which no host would do inside one request."""
     steps = [stop("a", "c1"), stop("a", "c2", slot=2, after=["stop a api[1]"])]

@@ -133,7 +133,7 @@ def test_a_transfer_goes_on_where_it_stopped(store: Store, tmp_path: Path) -> No
         wanted = LayersWanted((WantedLayer(DIFF_IDS[0], partial, offset),))
         with source.blobs(IMAGE, wanted) as pieces:
             data = b"".join(pieces)
-            assert pieces.total == whole.size - expected
+            assert pieces.total == len(data) > whole.size - expected
         events = list(LayerReader().receive(data))
         assert isinstance(events[0], LayerBegins)
         assert events[0].layer.offset == expected

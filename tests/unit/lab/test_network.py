@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.lab.network import candidates, free_subnet
+from orchestrator.lab.network import candidates, free_subnet, mac
 from orchestrator.lab.processes import LabError
 
 NETWORKS = st.builds(
@@ -34,6 +34,11 @@ def test_labs_have_favourites_of_their_own():
     assert first == next(candidates("00000000"))
     assert first != next(candidates("00000001"))
     assert len(set(itertools.islice(candidates("00000000"), 1000))) == 1000
+
+
+def test_a_host_keeps_its_network_card():
+    """A hardware address of our own (locally administered, not multicast) for each address."""
+    assert mac("10.1.2.255") == "02:00:0a:01:02:ff"
 
 
 def test_no_free_subnet_is_an_error():

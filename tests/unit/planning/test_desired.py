@@ -12,6 +12,20 @@ from support.planning import image_id, project, wanted
 from orchestrator.protocol.instance import Config, Healthcheck, Mount, Port, Resources, SecretRef
 
 
+def test_a_volume_can_have_a_name_of_its_own_or_be_somebody_elses() -> None:
+    """The engine's name for it, and whether it may be made."""
+    model = project(
+        {"api": {"volumes": ["one:/1", "two:/2", "three:/3"]}},
+        volumes={"one": {"external": True, "name": "elses-data"}, "two": {"name": "own-name"}},
+    )
+    (item,) = wanted(model, FleetModel(["a"])).instances
+    assert item.config.mounts == (
+        Mount("volume", "/1", "elses-data", external=True),
+        Mount("volume", "/2", "own-name"),
+        Mount("volume", "/3", "shop_three"),
+    )
+
+
 def test_everything_a_service_says_is_in_the_message() -> None:
     """Sorted, named as the engine will name it, and complete."""
     model = project(

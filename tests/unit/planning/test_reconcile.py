@@ -11,6 +11,7 @@ from support.planning import applied, image_id, inventory, lines, planned, proje
 
 from orchestrator.errors import HostUnreachable, SpecError
 from orchestrator.planning.limit import Limit
+from orchestrator.planning.observed import observed
 from orchestrator.planning.reconcile import reconcile
 from orchestrator.planning.types import Action, Plan, StepKind
 from orchestrator.protocol.messages import ContainerReport
@@ -317,6 +318,16 @@ class TestHostsThatAreDown:
         with pytest.raises(HostUnreachable, match=f"{down}: no route to it, and ") as caught:
             planned(project(after), model)
         assert message in caught.value.message
+        assert caught.value.hint == "bring it back; or name the other hosts with --limit"
+
+    def test_its_own_failure_says_what_to_do(self) -> None:
+        """A host key to put on record is the first thing to know, not that the host can be left out."""
+        error = HostUnreachable("web-1", "unknown host key", hint="run ssh-keyscan", context=["shown: X"])
+        seen = observed({"web-1": error}, "shop")
+        with pytest.raises(HostUnreachable) as caught:
+            reconcile(wanted(project({"api": {}}), fleet("web-1")), seen)
+        assert caught.value.hint == "run ssh-keyscan; or name the other hosts with --limit"
+        assert caught.value.context == ("shown: X",)
 
     def test_a_secret_there_cannot_be_told_from_a_changed_one(self) -> None:
         """Without the host's key nobody knows: it is an error rather than a guess."""

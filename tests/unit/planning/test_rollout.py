@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.fleet_model import FleetModel
 from support.planning import applied, planned, project, rolled_out
@@ -126,6 +128,20 @@ def test_undo_of_a_start_nobody_heard_of_leaves_the_container_to_the_agent() -> 
     _, _, steps = replaced()
     (first, _) = undo(steps, ["stop a db[1]", "start a db[1]"], {})
     assert (first.kind, first.container, first.service, first.slot) == (StepKind.STOP, "", "db", 1)
+
+
+def test_what_was_faulty_before_is_put_back_as_it_was() -> None:
+    """Nobody demands of the old state that it become healthy; what was healthy must be again."""
+    model = FleetModel(["a"])
+    applied(project({"api": {}, "db": {}}), model)
+    running = model.hosts["a"].containers
+    running.update(
+        (key, replace(one, health="unhealthy")) for key, one in list(running.items()) if one.service == "api"
+    )
+    plan = planned(project({name: {"environment": {"A": "1"}} for name in ("api", "db")}), model)
+    steps = rolled_out(plan)
+    back = undo(steps, [step.id for step in steps if step.kind is StepKind.STOP], {})
+    assert {(step.service, step.faulty) for step in back} == {("api", True), ("db", False)}
 
 
 def test_undo_of_some_records_forgets_them() -> None:
