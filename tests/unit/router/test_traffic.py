@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import socket
@@ -54,7 +55,8 @@ def get(port, path="/", method="GET", body=None, **headers):
     """Return (status, headers, body)."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request(method, path, body, headers)
+        with contextlib.suppress(BrokenPipeError):  # refused before it was read to its end
+            connection.request(method, path, body, headers)
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read().decode()
     finally:
