@@ -83,6 +83,7 @@ def test_routes_limits_and_headers(ports):
         assert "x-forwarded-for: 127.0.0.1" in seen
         assert "x-forwarded-proto: http" in seen
         assert "x-forwarded-host: x.b.example" in seen
+        assert f"x-forwarded-port: {ports[0]}" in seen
         assert get(ports[0], "/api", Host="A.example:80")[0] == 200
         assert get(ports[0], "/api/x", Host="a.example")[0] == 200
         assert get(ports[0], "/apix", Host="a.example")[0] == 404
