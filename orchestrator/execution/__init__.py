@@ -11,6 +11,7 @@
     survey.py      what a run that stopped has left uncertain
     restore.py     taking back what was done
     explain.py     one screen that explains a failure (pure)
+    outages.py     how long something that had to stop first was away (pure)
     gather.py      one request to each of several hosts
     loop.py        the queue of completions, threads, Ctrl-C
     world.py       what a run is given, and what is known when it ends

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import ApplyFailed, DeployError, Interrupted, NotRestored
-from orchestrator.events import LeaseTaken, Warned
+from orchestrator.events import LeaseTaken, StepFailed, Warned
 from orchestrator.execution import explain, leases
-from orchestrator.execution.executor import execute
+from orchestrator.execution.executor import execute, goes_anyway
 from orchestrator.execution.operations import Terms
 from orchestrator.execution.restore import UNCHANGED, Restored, restore, without
 from orchestrator.execution.survey import Recorded, Survey, survey, touched
@@ -121,6 +121,7 @@ class _Run:
         self._execution = Execution()
         self._in_force = False
         self._held = False
+        self._finished: tuple[StepFailed, ...] = ()
 
     def run(self) -> Outcome:
         if not self._steps:
@@ -190,10 +191,11 @@ class _Run:
     def _finish(self, found: Survey) -> DeployError | None:
         """Do what is left of a cutover that stands: confirm where an answer was lost, and record it."""
         stands = {name for name, state in found.guards.items() if state == CONFIRMED}
-        rest = forward(self._steps, self._execution.done | stands)
-        rest = without(rest, found.gone)
-        result = execute(self._world, found.terms, rest, tolerate=_nothing)
+        clean_up = self._execution.stopped != INTERRUPTED
+        rest = forward(self._steps, self._execution.done | stands, clean_up=clean_up)
+        result = execute(self._world, found.terms, without(rest, found.gone), tolerate=goes_anyway)
         late = [failed for failed in result.failures if failed.step.kind is StepKind.CONFIRM]
+        self._finished = result.failures
         if late:
             self._execution = replace(self._execution, failures=(*self._execution.failures, *late))
             again = replace(found, begun=found.begun | result.done | result.uncertain)
@@ -319,7 +321,11 @@ class _Run:
             counts=counts,
             bytes_sent=self._sessions.bytes_sent,
             round_trips=self._sessions.round_trips,
-            left=tuple(explain.message(f) for f in self._execution.failures if not f.step.essential),
+            left=tuple(
+                explain.message(failed)
+                for failed in (*self._execution.failures, *self._finished)
+                if not failed.step.essential
+            ),
             error=error,
         )
 
@@ -358,11 +364,6 @@ class _Sessions:
         for session, host in list(self._used.items()):
             trips[host] += session.round_trips
         return dict(sorted(trips.items()))
-
-
-def _nothing(_failed: Step, _later: Step) -> bool:
-    """Let nothing follow what did not work out, and go on with the rest."""
-    return False
 
 
 _BETWEEN = "in between the old and the new: the next apply heals it"

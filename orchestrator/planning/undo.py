@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from orchestrator.planning.types import Step, StepKind
 
@@ -75,25 +76,26 @@ def undo(steps: Sequence[Step], touched: Collection[str], containers: Mapping[st
     return tuple(_back(undone[name], after[name], containers) for name in after)
 
 
-def forward(steps: Sequence[Step], done: Collection[str]) -> tuple[Step, ...]:
+def forward(steps: Sequence[Step], done: Collection[str], *, clean_up: bool = True) -> tuple[Step, ...]:
     """Return what is left to do of a run that every host has confirmed, predecessors first.
-
-    Only what records it: whatever else is left is clean-up, which the next run finds by itself.
 
     Args:
         steps: The steps of the run, predecessors first.
         done: Ids of those that ended well.
+        clean_up: Whether what is old goes too; else only the decisions are made.
     """
-    left = [step for step in steps if step.kind in _DECIDES and step.id not in done]
+    left = [
+        step
+        for step in steps
+        if step.id not in done and (step.kind in _DECIDES or (clean_up and not step.essential))
+    ]
     ids = {step.id for step in left}
-    return tuple(_waiting(step, tuple(before for before in step.after if before in ids)) for step in left)
+    return tuple(
+        replace(step, after=tuple(before for before in step.after if before in ids)) for step in left
+    )
 
 
 _DECIDES = frozenset({StepKind.CONFIRM, StepKind.COMMIT})
-
-
-def _waiting(step: Step, after: tuple[str, ...]) -> Step:
-    return Step(**{**vars(step), "after": after})
 
 
 def _name(step: Step) -> str:

@@ -45,8 +45,16 @@ class FakeRouter:
     def stops(self, container: str) -> None:
         """Note a loss when a container that has traffic is about to stop."""
         for key, weight in self.table.items():
-            if weight and self.host.find(key) == container:
+            if weight and self.host.find(key) == container and self._leads_to(key[0]):
                 self.losses.append(f"{self.host.name}: {key} stopped under traffic")
+
+    def _leads_to(self, service: str) -> bool:
+        """Tell whether anybody can still ask for a service here."""
+        if self.picture is None:
+            return False
+        routed = {route.backend for listener in self.picture.listeners for route in listener.routes}
+        routed |= {virtual.backend for virtual in self.picture.virtuals}
+        return any(backend.service == service and backend.name in routed for backend in self.picture.backends)
 
     def expire(self) -> None:
         """Let the time for a confirm be up: the host goes back by itself."""

@@ -1,8 +1,9 @@
-"""The addresses containers have now. An engine may give a container another one whenever it is restarted."""
+"""The addresses of containers now, which a restart may change, and the networks they come from."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Tuple
 
 from orchestrator.agent import containers
 from orchestrator.agent.engine import Engine, EngineError
@@ -27,3 +28,19 @@ def refreshed(engine: Engine, project: str, table: Table) -> Table:
         if address and address != seat.address:
             table = table.put(replace(seat, address=address))
     return table
+
+
+def subnets(engine: Engine, project: str) -> Tuple[str, ...]:
+    """Return the subnets of the project's network, sorted: who may use the virtual addresses.
+
+    Raises:
+        EngineError: The engine cannot be asked.
+    """
+    try:
+        network = engine.get(f"/networks/{project}")
+    except EngineError as error:
+        if error.not_found:
+            return ()
+        raise
+    configs = ((network or {}).get("IPAM") or {}).get("Config") or ()
+    return tuple(sorted(str(one["Subnet"]) for one in configs if one.get("Subnet")))

@@ -124,8 +124,10 @@ def _limits(backend: Backend, number: int) -> str:
 
 
 def _check(backend: Backend) -> str:
-    fast = max(0.02, backend.inter / 3)
-    return f"inter {ms(backend.inter)} fastinter {ms(fast)} rise {backend.rise} fall {backend.fall}"
+    # A server that was just attached counts as down until it has proven itself: ask it often.
+    fast = ms(max(0.02, backend.inter / 3))
+    every = f"inter {ms(backend.inter)} fastinter {fast} downinter {fast}"
+    return f"{every} rise {backend.rise} fall {backend.fall}"
 
 
 def _address(backend: Backend, seat: Optional[Seat]) -> str:

@@ -160,6 +160,12 @@ class Routers:
             if other and (inspect.get("State") or {}).get("Status") in ("exited", "dead", "created"):
                 self.remove(str(inspect["Id"]))
 
+    def remove_stuck(self) -> None:
+        """Delete routers that should serve and do not answer: they would share the ports of the next."""
+        for inspect in self.all():
+            if not retires(inspect):
+                self.remove(str(inspect["Id"]))
+
     def check(self, config: RouterConfig) -> None:
         """Have HAProxy itself check the configuration that is to come, in a container for that alone.
 
@@ -185,6 +191,12 @@ class Routers:
     def last_words(self, container: str) -> Tuple[str, ...]:
         """Return a router's last lines."""
         return failures.last_lines(self._engine, container)
+
+
+def retires(inspect: Dict[str, Any]) -> bool:
+    """The router of this inspect was replaced, and ends as soon as its last session has."""
+    policy = (inspect.get("HostConfig") or {}).get("RestartPolicy") or {}
+    return policy.get("Name") != "always"
 
 
 def drop_route(network: str) -> None:

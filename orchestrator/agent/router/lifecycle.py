@@ -55,7 +55,11 @@ class Lifecycle:
     def site(self, config: RouterConfig) -> Site:
         """Return where the router of ``config`` lives."""
         name = container.socket_name(self._routers.identity(config))
-        return Site(INSIDE, self._sources(), socket=name, log=True)
+        # The socket is root's in the container: another user who runs this agent has to be let in.
+        mode = "666" if os.getuid() else "600"
+        return Site(
+            INSIDE, addresses.subnets(self._engine, self._journal.project), socket=name, mode=mode, log=True
+        )
 
     def runtime(self, config: RouterConfig) -> Runtime:
         """Return the socket of the router of ``config``."""
@@ -175,6 +179,7 @@ class Lifecycle:
 
     def _create(self, config: RouterConfig, text: str, wanted: str) -> None:
         durable.write(self.home.config, text.encode())
+        self._routers.remove_stuck()
         made = self._routers.create(config)
         try:
             self._routers.start(made)
@@ -271,8 +276,9 @@ class Lifecycle:
         found.sort(key=lambda inspect: containers.labels_of(inspect).get(container.LABEL) != wanted)
         for inspect in found:
             identity = containers.labels_of(inspect)[container.LABEL]
-            retiring = (inspect["HostConfig"].get("RestartPolicy") or {}).get("Name") != "always"
-            if not retiring and self._description(Runtime(self.home.run / container.socket_name(identity))):
+            if not container.retires(inspect) and self._description(
+                Runtime(self.home.run / container.socket_name(identity))
+            ):
                 return inspect
         return None
 
@@ -304,14 +310,3 @@ class Lifecycle:
 
     def _refreshed(self, table: Table) -> Table:
         return addresses.refreshed(self._engine, self._journal.project, table)
-
-    def _sources(self) -> Tuple[str, ...]:
-        """Return the networks of the project's containers."""
-        try:
-            network = self._engine.get(f"/networks/{self._journal.project}")
-        except EngineError as error:
-            if error.not_found:
-                return ()
-            raise
-        configs = ((network or {}).get("IPAM") or {}).get("Config") or ()
-        return tuple(sorted(str(one["Subnet"]) for one in configs if one.get("Subnet")))

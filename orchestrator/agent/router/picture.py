@@ -17,9 +17,10 @@ from orchestrator.protocol.routing import Backend, Listener, Remote, Route, Rout
 BALANCE = ("leastconn", "roundrobin", "random", "source")
 """Of HAProxy's, those that follow weights that change while it runs."""
 
-_HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]{0,62})(\.[a-z0-9]([a-z0-9-]{0,62})){0,20}")
-_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,;=:@/%-]{0,1000}")
-_TARGET = re.compile(r"/[A-Za-z0-9._~!&()*+,;=:@/%?-]{0,1000}")
+_HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]{0,62})(\.[a-z0-9]([a-z0-9-]{0,62})){0,60}")
+_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,;=:@/%-]{0,1023}")
+_TARGET = re.compile(r"/[!-~]{0,1023}")
+_COOKIE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _TOKEN = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _VALUE = re.compile(r"[\x20-\x7e]{0,1000}")
@@ -53,7 +54,6 @@ def check_picture(config: RouterConfig) -> None:
     modes = {name: backend.mode for name, backend in backends.items()}
     for listener in config.listeners:
         _check_listener(listener, modes, has_certificates=bool(config.certificates))
-    _unique({route.name: route for one in config.listeners for route in one.routes}, "routes called")
     _check_discovery(config, modes)
     _check_mesh(config, modes)
     _unique(_binds(config), "listeners on")
@@ -67,7 +67,7 @@ def _check_backend(backend: Backend) -> None:
     if backend.check_path:
         _match(_TARGET, backend.check_path, "path to check")
     if backend.cookie:
-        _match(_HEADER, backend.cookie, "cookie's name")
+        _match(_COOKIE, backend.cookie, "cookie's name")
     fine = (
         0.01 <= backend.inter <= _LONGEST
         and 1 <= backend.rise <= 100
@@ -102,6 +102,7 @@ def _check_listener(listener: Listener, modes: Dict[str, str], *, has_certificat
         raise BadNameError(f"a listener with TLS on port {listener.port} needs a certificate")
     if listener.mode == "tcp" and len(listener.routes) != 1:
         raise BadNameError(f"the tcp listener on port {listener.port} needs exactly one route")
+    _unique((route.name for route in listener.routes), f"routes on port {listener.port} called")
     for route in listener.routes:
         _check_route(route)
         if modes.get(route.backend) != listener.mode:

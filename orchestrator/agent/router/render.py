@@ -93,7 +93,7 @@ def _global(config: RouterConfig, site: Site, description: str) -> List[str]:
         f"node {config.project}",
         "fd-hard-limit 50000",
         f"hard-stop-after {HARD_STOP}s",
-        f"stats socket {site.home}/run/{site.socket} mode 600 level admin expose-fd listeners",
+        f"stats socket {site.home}/run/{site.socket} mode {site.mode} level admin expose-fd listeners",
         "stats timeout 1m",
         f"server-state-file {site.home}/run/{site.state}",
         "ssl-default-bind-options ssl-min-ver TLSv1.2",

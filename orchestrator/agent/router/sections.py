@@ -42,8 +42,8 @@ def virtual(config: RouterConfig, virtual: Virtual, site: Site) -> List[str]:
 def preview(config: RouterConfig, site: Site) -> List[str]:
     """Return the frontend on which every request reaches the held release, where a service has one."""
     lines = ["frontend preview", *_mode("http"), f"bind {bind('', config.preview_port)}", *_forwarded()]
-    routes = [route for one in config.listeners if one.mode == "http" for route in one.routes]
-    lines += _routes(config, routes, site, limits=False)
+    routes = {route.name: route for one in config.listeners if one.mode == "http" for route in one.routes}
+    lines += _routes(config, list(routes.values()), site, limits=False)
     lines.append("http-request set-var-fmt(txn.preview_key) '*/%[var(txn.backend)]'")
     return lines + _use(site)
 
@@ -87,6 +87,7 @@ def _forwarded() -> List[str]:
         "http-request set-header X-Forwarded-Proto https if { ssl_fc }",
         "http-request set-header X-Forwarded-Proto http if !{ ssl_fc }",
         "http-request set-header X-Forwarded-Host %[req.hdr(host)]",
+        "http-request set-header X-Forwarded-Port %[dst_port]",
     ]
 
 
@@ -180,9 +181,10 @@ def _use(site: Site) -> List[str]:
 
 def rate_tables(config: RouterConfig) -> List[List[str]]:
     """Return the counters of routes with a limit of requests."""
-    routes = [route for listener in config.listeners for route in listener.routes if route.rate]
+    # A route on two listeners has one name, and one counter.
+    names = sorted({route.name for one in config.listeners for route in one.routes if route.rate})
     table = "stick-table type ipv6 size 100k expire 10s store http_req_rate(1s)"
-    return [[f"backend rate:{route.name}", table] for route in routes]
+    return [[f"backend rate:{name}", table] for name in names]
 
 
 def _backend(config: RouterConfig, name: str) -> Backend:

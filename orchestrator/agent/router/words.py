@@ -19,6 +19,8 @@ class Site:
     """Networks whose containers may use the virtual addresses."""
     socket: str = "admin.sock"
     """Name of the runtime socket in ``run/``."""
+    mode: str = "600"
+    """Of the runtime socket; its folder is private."""
     log: bool = False
 
     state: str = "state"

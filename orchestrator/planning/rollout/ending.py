@@ -100,7 +100,8 @@ class Ending:
             drain = self._traffic.drain(change, self._gate(change.host))
             if drain is not None:
                 yield drain
-            after = self._gate(change.host) if drain is None else (drain.id,)
+            # A drain that fails holds up nothing, but one that was never tried stands for no record.
+            after = (*self._gate(change.host), *((drain.id,) if drain is not None else ()))
             if (stop := self._parts.stop(change, after)) is not None:
                 yield stop
 

@@ -118,7 +118,8 @@ class Parts:
 
     def jobs(self, service: str, phase: JobPhase, after: Iterable[str]) -> Iterator[Step]:
         """Yield a service's jobs of one phase, one after the other; none runs twice in a release."""
-        before = unique(after)
+        gate = unique(after)
+        last = ""
         number = 0
         for owner, when, desired in self.plan.desired.jobs:
             if (owner, when) != (service, phase):
@@ -130,7 +131,7 @@ class Parts:
                 self.name(f"job {desired.host} {name}"),
                 StepKind.JOB,
                 desired.host,
-                unique([shipped, *before]),
+                unique([shipped, *gate, last]),
                 service=service,
                 slot=desired.slot,
                 desired=desired,
@@ -139,7 +140,7 @@ class Parts:
                 essential=phase is JobPhase.BEFORE_CUTOVER,
             )
             yield step
-            before = (step.id,)
+            last = step.id
 
 
 @dataclass(frozen=True)

@@ -135,8 +135,8 @@ def shape(config: RouterConfig) -> list[str]:
         heads += [f"backend {one.name}_mesh"] if any(m.backend == one.name for m in config.mesh) else []
         heads.append(f"backend {one.name}_preview")
         heads += [f"backend remote:{one.name}"] if one.remotes else []
-    heads += [f"backend rate:{r.name}" for one in config.listeners for r in one.routes if r.rate]
-    return heads
+    rated = sorted({r.name for one in config.listeners for r in one.routes if r.rate})
+    return heads + [f"backend rate:{name}" for name in rated]
 
 
 def haproxy_says(config: RouterConfig, table: Table, folder: Path) -> tuple[int, str]:
@@ -181,6 +181,17 @@ def test_haproxy_takes_whatever_is_not_refused(tmp_path_factory, config):
     except BadNameError:
         return
     status, said = haproxy_says(config, Table(), tmp_path_factory.mktemp("fuzz"))
+    assert status == 0, said
+
+
+@pytest.mark.skipif(not haproxy_process.available(), reason="HAProxy is not installed")
+def test_haproxy_takes_a_route_on_two_ports_and_the_longest_of_everything(tmp_path):
+    """One counter for both; lines as long as they can be."""
+    longest = Route("r", "web_80", "a.example", "/" + "x" * 1023, rate=1, set_headers=(("X-A", "%" * 1000),))
+    listeners = tuple(Listener(port, routes=(longest, Route("s", "web_80"))) for port in (80, 81))
+    checked = dataclasses.replace(WEB, check_path="/" + "".join(map(chr, range(33, 127))) * 10, cookie="-_x")
+    config = sensible(listeners=listeners, backends=(checked, Backend("db", 5432, "tcp")))
+    status, said = haproxy_says(config, Table(), tmp_path)
     assert status == 0, said
 
 
@@ -230,6 +241,7 @@ def test_haproxy_takes_a_picture_with_everything(tmp_path, balance):
         sensible(preview_port=5432),
         sensible(listeners=(Listener(443, tls=True, routes=(Route("a", "web_80"),)),)),
         sensible(listeners=(Listener(80, mode="tcp"),)),
+        sensible(listeners=(Listener(80, routes=(Route("a", "web_80"), Route("a", "web_80", "b.example"))),)),
         sensible(listeners=(Listener(80, routes=(Route("a", "db_5432"),)),)),
         sensible(certificates=(Certificate("../x", "0" * 64),)),
         sensible(backends=(WEB, WEB)),
