@@ -33,7 +33,7 @@ class Bench:
     fleet = SimpleNamespace(sessions={})
     held: Held | None = None
 
-    def __init__(self, _loaded, listener, interrupt=None) -> None:
+    def __init__(self, _loaded, listener, interrupt=None, ahead=None) -> None:
         self.listener = listener
         self.run = Run(FakeFleet(["web-1"]), events=[])
         self.interrupt = interrupt or self.run.interrupt
@@ -71,7 +71,7 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch):
     """Stand in for the user's files and hosts."""
-    monkeypatch.setattr(pipeline, "load", lambda options: options)
+    monkeypatch.setattr(pipeline, "load", lambda options, _inventory=None: options)
     monkeypatch.setattr(pipeline, "Workbench", Bench)
     monkeypatch.setattr(Bench, "held", Held(record(7), 0.0))
 
