@@ -11,6 +11,9 @@
     survey.py      what a run that stopped has left uncertain
     restore.py     taking back what was done
     explain.py     one screen that explains a failure (pure)
+    requests.py    one request under way; the confirm, over a connection of its own
+    sessions.py    what one run's sessions cost
+    standing.py    whether a run that stopped goes back at all (pure)
     outages.py     how long something that had to stop first was away (pure)
     gather.py      one request to each of several hosts
     loop.py        the queue of completions, threads, Ctrl-C

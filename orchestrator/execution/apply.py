@@ -6,23 +6,24 @@ only in their plans. It must not know how steps are found or done, nor how anyth
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import ApplyFailed, DeployError, Interrupted, NotRestored
 from orchestrator.events import LeaseTaken, StepFailed, Warned
 from orchestrator.execution import explain, leases
-from orchestrator.execution.executor import execute, goes_anyway
+from orchestrator.execution.executor import execute
 from orchestrator.execution.operations import Terms
+from orchestrator.execution.requests import goes_anyway
 from orchestrator.execution.restore import UNCHANGED, Restored, restore, without
+from orchestrator.execution.sessions import Sessions
+from orchestrator.execution.standing import pauses, stands
 from orchestrator.execution.survey import Recorded, Survey, survey, touched
-from orchestrator.execution.world import ARMED, CONFIRMED, INTERRUPTED, Aborted, Execution, World
+from orchestrator.execution.world import CONFIRMED, INTERRUPTED, Aborted, Execution, World
 from orchestrator.planning.release import records
 from orchestrator.planning.rollout import rollout
-from orchestrator.planning.types import Action, Plan, Step, StepKind, Strategy
+from orchestrator.planning.types import Action, Plan, Step, StepKind
 from orchestrator.planning.undo import forward, undo
-from orchestrator.ports import Fleet, Session
 
 _COUNTED = {
     Action.CREATE: "create",
@@ -113,7 +114,7 @@ class _Run:
     ) -> None:
         self._plan = plan
         self._claim = claim
-        self._sessions = _Sessions(world.fleet)
+        self._sessions = Sessions(world.fleet)
         self._world = replace(world, fleet=self._sessions)
         self._steps = steps
         self._clock = clock
@@ -165,9 +166,9 @@ class _Run:
             self._held = self._all_held
             return self._stopped_late()
         found = survey(world, terms, claim, self._steps, self._execution)
-        if self._stands(found):
+        if stands(self._steps, found):
             return self._finish(found)
-        if self._pauses:
+        if pauses(self._plan, self._steps, self._execution):
             return self._paused()
         back = undo(self._steps, found.begun, found.containers)
         decided = not back and not found.begun.isdisjoint(commits)
@@ -177,16 +178,6 @@ class _Run:
         if decided:
             return self._undecided(found)
         return self._verdict(restore(world, found, self._steps, back, reason=self._reason))
-
-    def _stands(self, found: Survey) -> bool:
-        """Tell whether every host was asked to confirm, none has gone back, and one at least stands.
-
-        Before that the whole fleet goes back, hosts that have confirmed included: what is old still runs
-        everywhere. From then on nothing is taken back.
-        """
-        confirms = [step.id for step in self._steps if step.kind is StepKind.CONFIRM]
-        states = [found.guards.get(name, "") for name in confirms]
-        return CONFIRMED in states and all(state in {CONFIRMED, ARMED} for state in states)
 
     def _finish(self, found: Survey) -> DeployError | None:
         """Do what is left of a cutover that stands: confirm where an answer was lost, and record it."""
@@ -211,18 +202,6 @@ class _Run:
             f"{self._reason}; {self._claim.release} serves on every host, but no host has recorded it",
             hint="apply again: it records the release and stops what is old",
             context=[*failures, *gone],
-        )
-
-    @property
-    def _pauses(self) -> bool:
-        """Tell whether what failed is to be left as it is."""
-        cause = self._execution.cause
-        policy = dict(self._plan.desired.updates).get(cause.step.service) if cause is not None else None
-        return (
-            policy is not None
-            and policy.on_failure == "pause"
-            and policy.strategy is Strategy.ROLLING
-            and not any(step.kind is StepKind.ARM and step.id in self._execution.done for step in self._steps)
         )
 
     def _paused(self) -> DeployError:
@@ -328,42 +307,6 @@ class _Run:
             ),
             error=error,
         )
-
-
-class _Sessions:
-    """The fleet, and a memory of every session that was used: to close them all, and to count."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        self._used: dict[Session, str] = {}
-
-    def session(self, host: str) -> Session:
-        """See :class:`~orchestrator.ports.Fleet`; called from workers too."""
-        session = self._fleet.session(host)
-        self._used.setdefault(session, host)
-        return session
-
-    def fresh(self, host: str) -> Session:
-        """See :class:`~orchestrator.ports.Fleet`; called from workers."""
-        session = self._fleet.fresh(host)
-        self._used.setdefault(session, host)
-        return session
-
-    def close(self) -> None:
-        """Let go of every host: the agents end what they are at, and the leases end with them."""
-        for session in list(self._used):
-            session.close()
-
-    @property
-    def bytes_sent(self) -> int:
-        return sum(session.bytes_sent for session in list(self._used))
-
-    @property
-    def round_trips(self) -> dict[str, int]:
-        trips: Counter[str] = Counter()
-        for session, host in list(self._used.items()):
-            trips[host] += session.round_trips
-        return dict(sorted(trips.items()))
 
 
 _BETWEEN = "in between the old and the new: the next apply heals it"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,8 @@ from orchestrator.events import StepFailed, StepFinished, StepProgress, StepSkip
 from orchestrator.execution.loop import reraise
 from orchestrator.execution.operations import Terms, perform
 from orchestrator.execution.outages import Outages
-from orchestrator.execution.schedule import DECISIONS, Batch, Schedule, Skip, State, Tolerance
+from orchestrator.execution.requests import Request, confirm, goes_anyway
+from orchestrator.execution.schedule import Batch, Schedule, Skip, State, Tolerance
 from orchestrator.execution.world import (
     CANCELLED,
     CONFIRMED,
@@ -34,7 +34,7 @@ from orchestrator.execution.world import (
 )
 from orchestrator.planning.types import Step, StepKind
 from orchestrator.ports import Call, RequestFailed, Session
-from orchestrator.protocol.messages import Commit, Confirm, Failure, OperationProgress, Performed
+from orchestrator.protocol.messages import Commit, Failure, OperationProgress, Performed
 
 
 def execute(
@@ -59,30 +59,6 @@ def execute(
     return _Run(world, terms, steps, tolerate).run()
 
 
-def goes_anyway(failed: Step, later: Step) -> bool:
-    """Tell whether ``later`` happens although ``failed`` did not work out, in a run that goes forward.
-
-    What is old has to stop: a session that could not be drained, or a late job, holds up nothing.
-    """
-    return not failed.essential and failed.kind in _HOLDS_UP_NOTHING and not later.essential
-
-
-_HOLDS_UP_NOTHING = frozenset({StepKind.DRAIN, StepKind.JOB})
-
-
-@dataclass(eq=False)
-class _Request:
-    """One batch under way."""
-
-    batch: Batch
-    call: Call | None = None
-
-    @property
-    def cancellable(self) -> bool:
-        """A decision is one rename on the host: asking it to stop would only blur the answer."""
-        return self.batch.steps[0].kind not in DECISIONS
-
-
 class _Run:
     """State of one execution. Every method but ``_ship`` runs on the deciding thread."""
 
@@ -93,7 +69,7 @@ class _Run:
         self._schedule = Schedule(steps, world.limits, tolerate or goes_anyway)
         self._outages = Outages(steps)
         self._names = tuple(step.id for step in steps)
-        self._requests: set[_Request] = set()
+        self._requests: set[Request] = set()
         self._begun: dict[str, float] = {}
         self._unclear: set[str] = set()
         self._because: dict[str, str] = {}
@@ -155,7 +131,7 @@ class _Run:
     # --- sending ---------------------------------------------------------------------------------
 
     def _send(self, batch: Batch) -> None:
-        request = _Request(batch)
+        request = Request(batch)
         self._requests.add(request)
         for step in batch.steps:
             if self._schedule.startable(step.id):
@@ -166,7 +142,11 @@ class _Run:
                 raise HostUnreachable(batch.host, why)
             kind = batch.steps[0].kind
             if kind is StepKind.CONFIRM:
-                self._world.loop.spawn(partial(self._confirm, request))
+                self._world.loop.spawn(
+                    partial(
+                        confirm, self._world, self._terms.project, request, self._confirmed, self._refused
+                    )
+                )
                 return
             session = self._world.fleet.session(batch.host)
             if kind is StepKind.SHIP:
@@ -176,7 +156,7 @@ class _Run:
         except (RequestFailed, HostError) as error:
             self._refused(request, error)
 
-    def _ask(self, session: Session, request: _Request) -> None:
+    def _ask(self, session: Session, request: Request) -> None:
         post = self._world.loop.post
         request.call = session.request(
             self._params(request.batch),
@@ -192,28 +172,7 @@ class _Run:
             raise ValueError(f"{first.id}: nothing to commit")
         return Commit(self._terms.project, self._terms.epoch(batch.host), first.record)
 
-    def _confirm(self, request: _Request) -> None:
-        """Connect anew and ask for the confirm; runs in a worker, which may block."""
-        post, step = self._world.loop.post, request.batch.steps[0]
-        try:
-            session = self._world.fleet.fresh(step.host)
-        except HostError as error:
-            post(partial(self._refused, request, error))
-            return
-        except BaseException as defect:  # noqa: BLE001 - it must surface where somebody can see it
-            post(partial(reraise, defect))
-            return
-
-        def on_done(call: Call) -> None:
-            post(partial(self._confirmed, request, session, call))
-
-        try:
-            request.call = session.request(Confirm(self._terms.project, step.name), on_done=on_done)
-        except (RequestFailed, HostError) as error:
-            session.close()
-            post(partial(self._refused, request, error))
-
-    def _ship(self, session: Session, request: _Request) -> None:
+    def _ship(self, session: Session, request: Request) -> None:
         """Send one image; runs in a worker, which may block."""
         post, step = self._world.loop.post, request.batch.steps[0]
 
@@ -235,7 +194,7 @@ class _Run:
 
     # --- hearing ---------------------------------------------------------------------------------
 
-    def _heard(self, request: _Request, news: OperationProgress) -> None:
+    def _heard(self, request: Request, news: OperationProgress) -> None:
         """Settle an operation as soon as its host says how it went, long before the whole answer."""
         steps = request.batch.steps
         if not 0 <= news.id < len(steps) or self._schedule.state(steps[news.id].id) is not State.HANDED:
@@ -252,7 +211,7 @@ class _Run:
             self._begin(step)
             self._world.listener(StepProgress(step, news.phase, news.detail))
 
-    def _confirmed(self, request: _Request, session: Session, call: Call) -> None:
+    def _confirmed(self, request: Request, session: Session, call: Call) -> None:
         try:
             answer = call.result(0)
         except (RequestFailed, HostError) as error:
@@ -266,7 +225,7 @@ class _Run:
                 self._fail(step, Failure(REVERTED, "the host went back by itself: its time was up"))
         session.close()
 
-    def _answered(self, request: _Request, call: Call) -> None:
+    def _answered(self, request: Request, call: Call) -> None:
         try:
             answer = call.result(0)
         except (RequestFailed, HostError) as error:
@@ -280,17 +239,17 @@ class _Run:
         else:
             self._finish(request.batch.steps[0])
 
-    def _shipped(self, request: _Request, sent: int) -> None:
+    def _shipped(self, request: Request, sent: int) -> None:
         self._requests.discard(request)
         self._bytes += sent
         note = "" if sent else "present already"
         self._finish(request.batch.steps[0], bytes_sent=sent, note=note)
 
-    def _given_up(self, request: _Request) -> None:
+    def _given_up(self, request: Request) -> None:
         self._requests.discard(request)
         self._settle(request, Failure(CANCELLED, "given up"))
 
-    def _refused(self, request: _Request, error: RequestFailed | DeployError) -> None:
+    def _refused(self, request: Request, error: RequestFailed | DeployError) -> None:
         """Settle a whole request that failed as one."""
         self._requests.discard(request)
         if isinstance(error, RequestFailed):
@@ -305,10 +264,10 @@ class _Run:
             failure = Failure("failed", error.message, logs=error.context, hint=error.hint or "")
             self._settle(request, failure)
 
-    def _open(self, request: _Request) -> list[Step]:
+    def _open(self, request: Request) -> list[Step]:
         return [step for step in request.batch.steps if self._schedule.state(step.id) is State.HANDED]
 
-    def _settle(self, request: _Request, failure: Failure) -> None:
+    def _settle(self, request: Request, failure: Failure) -> None:
         """End what is still open of a request that has ended."""
         for step in self._open(request):
             if step.id in self._begun:

@@ -16,6 +16,7 @@
     rollback.py, destroy.py, prune.py   plans that start from releases instead of a spec
     rollout/      plan -> ordered steps, a module for each strategy
     undo.py       what was done so far -> the steps that take it back, or finish it
+    held.py       what hosts hold, and who must wait for it
     hold.py       the two ways out of a held release: promote and abort
     release.py    plan -> the record of the release it makes
     saved.py      a plan as a document, and what has changed since it was saved

@@ -8,23 +8,30 @@ them, stopped. It must not know the spec, nor how steps are carried out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.errors import HostUnreachable, RequestError
+from orchestrator.planning.held import (
+    Settlement,
+    chosen,
+    held,
+    place,
+    plan_of,
+    refuse,
+    releases,
+    router_change,
+)
 from orchestrator.planning.observed import ACTIVE, Index, by_host, release_number
 from orchestrator.planning.rollout import rollout
 from orchestrator.planning.rollout.holding import refuse_what_cannot_be_held
 from orchestrator.planning.rollout.order import Names
 from orchestrator.planning.rollout.pictures import pictures
-from orchestrator.planning.routing.changes import newest
-from orchestrator.planning.routing.serving import armed, serving
 from orchestrator.planning.types import (
     Action,
     Change,
     Desired,
     DesiredInstance,
     Observed,
-    Plan,
     Reason,
     RouterChange,
     Running,
@@ -38,48 +45,6 @@ from orchestrator.protocol.messages import Held, ReleasedInstance, ReleaseRecord
 __all__ = ["Settlement", "abort", "held", "promote", "refuse", "refuse_what_cannot_be_held", "releases"]
 
 _TESTED = (Reason("unchanged", "the instance that was tested"),)
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """How a hold ends: what to show, and what to carry out."""
-
-    plan: Plan
-    steps: tuple[Step, ...]
-
-
-def held(index: Index) -> dict[str, Held]:
-    """Return what each host holds. A release that has been recorded anywhere is not held any more."""
-    recorded = {(record.id, record.created_at) for record in index.records}
-    return {
-        host: report.held
-        for host, report in sorted(index.up.items())
-        if report.held is not None and (report.held.record.id, report.held.record.created_at) not in recorded
-    }
-
-
-def releases(index: Index) -> tuple[str, ...]:
-    """Return the ids of the releases that are held, newest first; there is seldom more than one."""
-    ids = {item.record.id for item in held(index).values()}
-    return tuple(sorted(ids, key=release_number, reverse=True))
-
-
-def refuse(index: Index, what: str = "apply") -> None:
-    """Return when no release is held.
-
-    Args:
-        index: The fleet as it is.
-        what: What is asked for: ``apply``, which may replace what is held when it is told so, or another.
-
-    Raises:
-        RequestError: One is, and the plan would pull the ground from under it.
-    """
-    if found := releases(index):
-        ways = f"deploy promote {found[0]}, deploy abort {found[0]}"
-        raise RequestError(
-            f"cannot {what}: release {found[0]} is held and waits for its promote or abort",
-            hint=f"{ways}, or deploy apply --replace-held" if what == "apply" else ways,
-        )
 
 
 def promote(project: str, observed: Observed, release: str | None = None) -> Settlement:
@@ -96,7 +61,7 @@ def promote(project: str, observed: Observed, release: str | None = None) -> Set
         HostUnreachable: A host is down that has a part in it.
     """
     index = Index(observed)
-    found = _chosen(index, project, release, "promote")
+    found = chosen(index, project, release, "promote")
     record = _agreed(index, found)
     wanted = by_host(record)
     tested = {
@@ -111,7 +76,7 @@ def promote(project: str, observed: Observed, release: str | None = None) -> Set
     routers = tuple(change for change in routers if change.desired != change.current)
     bakes = {service: seconds for item in found.values() for service, seconds in item.bake}
     plan = replace(
-        _plan(project, index, found, f"promote {record.id}"),
+        plan_of(project, index, found, f"promote {record.id}"),
         desired=Desired(
             project=project,
             spec_digest=record.spec_digest,
@@ -124,7 +89,7 @@ def promote(project: str, observed: Observed, release: str | None = None) -> Set
             ),
             endpoints=record.endpoints,
         ),
-        changes=tuple(sorted(changes, key=_place)),
+        changes=tuple(sorted(changes, key=place)),
         participants=tuple(found),
         routers=routers,
         routed=tuple(
@@ -153,7 +118,7 @@ def abort(project: str, observed: Observed, release: str | None = None) -> Settl
         RequestError: No such release is held.
     """
     index = Index(observed)
-    found = _chosen(index, project, release, "abort")
+    found = chosen(index, project, release, "abort")
     changes: list[Change] = []
     steps: list[Step] = []
     names = Names()
@@ -168,29 +133,12 @@ def abort(project: str, observed: Observed, release: str | None = None) -> Settl
         ]
         steps += _abort_on(names, host, item, greens, index)
     plan = replace(
-        _plan(project, index, found, f"abort {', '.join(sorted({h.record.id for h in found.values()}))}"),
-        changes=tuple(sorted(changes, key=_place)),
+        plan_of(project, index, found, f"abort {', '.join(sorted({h.record.id for h in found.values()}))}"),
+        changes=tuple(sorted(changes, key=place)),
         skipped=tuple(sorted((host, error) for host, error in index.down.items())),
         unholds=tuple(found),
     )
     return Settlement(plan, tuple(steps))
-
-
-def _chosen(index: Index, project: str, release: str | None, verb: str) -> dict[str, Held]:
-    found = held(index)
-    known = releases(index)
-    if not known:
-        raise RequestError(
-            f"cannot {verb}: no release of {project} is held", hint="deploy apply --hold makes one"
-        )
-    if release is None and len(known) > 1:
-        raise RequestError(
-            f"cannot {verb}: {' and '.join(known)} are held", hint=f"say which: deploy {verb} {known[0]}"
-        )
-    chosen = release or known[0]
-    if chosen not in known:
-        raise RequestError(f"cannot {verb} {chosen}: it is not held", hint=f"held: {', '.join(known)}")
-    return {host: item for host, item in found.items() if item.record.id == chosen}
 
 
 def _agreed(index: Index, found: Mapping[str, Held]) -> ReleaseRecord:
@@ -300,15 +248,9 @@ def _retired(index: Index, found: Mapping[str, Held], kept: Iterable[str]) -> It
                 yield Change(Action.REMOVE, *slot, running.host, (reason,), current=running)
 
 
-def _router(index: Index, host: str, item: Held) -> RouterChange:
-    record = newest(index.up[host])
-    reasons = (Reason("promoted", f"the routes of {item.record.id}"),)
-    return RouterChange(host, item.record.router, record.router if record is not None else None, reasons)
-
-
 def _promoted(index: Index, host: str, item: Held) -> RouterChange:
     """Return the way from the picture that is served while the release is held."""
-    change = _router(index, host, item)
+    change = router_change(index, host, item)
     return replace(change, current=pictures(change).staged or change.current)
 
 
@@ -353,31 +295,10 @@ def _abort_on(names: Names, host: str, item: Held, greens: Iterable[Running], in
         )
         ends.append(stop)
     if item.record.router is not None:
-        made = pictures(_router(index, host, item))
+        made = pictures(router_change(index, host, item))
         if made.staged is not None:
             router = names.unique(f"router {host}")
             current = made.change.current
             yield Step(router, StepKind.ROUTER, host, tuple(detached), routing=current, back=made.staged)
             ends.append(router)
     yield Step(names.unique(f"unhold {host}"), StepKind.UNHOLD, host, tuple(ends), name=item.record.id)
-
-
-def _plan(project: str, index: Index, found: Mapping[str, Held], reason: str) -> Plan:
-    record = next(iter(found.values())).record
-    return Plan(
-        project=project,
-        release=record.id,
-        reason=reason,
-        desired=Desired(project, record.spec_digest, (), (), (), ()),
-        changes=(),
-        epoch=index.epoch,
-        states=tuple((host, index.up[host].state) for host in found),
-        previous=index.current,
-        serving=serving(index, tuple(found)),
-        armed=armed(index, tuple(found)),
-    )
-
-
-def _place(change: Change) -> tuple[str, int, str, str]:
-    container = change.current.container.id if change.current else ""
-    return (change.service, change.slot, change.host, container)

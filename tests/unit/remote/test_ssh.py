@@ -392,6 +392,24 @@ def test_a_lost_session_is_opened_anew(world: World, bundle: Bundle) -> None:
     assert sum(isinstance(event, HostFailed) for event in events) == 1
 
 
+def test_a_fresh_session_has_a_connection_of_its_own(world: World, bundle: Bundle) -> None:
+    """It does not stand in for the host's session, and proves that the host can be reached now."""
+    connected, _ = fleet(world, bundle, world.host())
+    first = connected.session("web-1")
+    fresh = connected.fresh("web-1")
+    assert fresh is not first
+    assert fresh.request(Observe("shop")).result(TIMEOUT).epoch == 1
+    fresh.close()
+    assert connected.session("web-1") is first
+    assert first.request(Observe("shop")).result(TIMEOUT).epoch == 1
+    world.server.close()
+    with pytest.raises(HostUnreachable):
+        connected.fresh("web-1")
+    connected.close()
+    with pytest.raises(HostUnreachable, match="the run is over"):
+        connected.fresh("web-1")
+
+
 def test_a_fleet_connects_each_host_once_and_reports_each(world: World, bundle: Bundle) -> None:
     """Failures are values beside the sessions, and are not tried again."""
     local = Host("here", "here", connection="local", vars={"deploy_root": str(world.folder / "here")})
