@@ -24,10 +24,11 @@ method                  parameters                 result              changes s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Dict, Optional, Tuple
 
 from orchestrator.protocol.instance import InstanceConfig
+from orchestrator.protocol.records import dataclass
 
 PROTOCOL_VERSION = 1
 
