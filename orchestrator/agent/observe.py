@@ -7,7 +7,6 @@ plan will make of it.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -16,9 +15,10 @@ from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.fingerprint import fingerprint
 from orchestrator.agent.handler import Context
 from orchestrator.agent.health import probe_twice
-from orchestrator.agent.imaging.describe import build_of
+from orchestrator.agent.imaging.labels import build_of
 from orchestrator.agent.journal import Journal
 from orchestrator.agent.lease import epoch_of, holder_of
+from orchestrator.agent.together import Call, each
 from orchestrator.protocol.codec import digest
 from orchestrator.protocol.instance import InstanceConfig
 from orchestrator.protocol.messages import (
@@ -39,26 +39,25 @@ def observe(params: Observe, context: Context) -> HostReport:
     """Report everything planning needs to know of a project."""
     engine, journal = context.engine, Journal(context.paths, params.project)
     inspects = inspect_project(engine, params.project)
-    with ThreadPoolExecutor(_WORKERS, "observe") as pool:
-        images = pool.submit(_images, engine, inspects)
-        volumes = pool.submit(_volumes, engine, params.project)
-        reports = tuple(
-            pool.map(lambda inspect: _report(engine, journal, inspect, probe=params.probe), inspects)
-        )
-        releases = journal.releases()
-        free, total = discover.disk(engine)
-        return HostReport(
-            epoch=epoch_of(journal.files),
-            key=journal.key(),
-            containers=reports,
-            images=images.result(),
-            volumes=volumes.result(),
-            releases=releases,
-            lease=holder_of(journal.files),
-            state=_state(reports, releases),
-            disk_free=free,
-            disk_total=total,
-        )
+    images = Call(lambda: _images(engine, inspects))
+    volumes = Call(lambda: _volumes(engine, params.project))
+    reports = each(
+        lambda inspect: _report(engine, journal, inspect, probe=params.probe), inspects, workers=_WORKERS
+    )
+    releases = journal.releases()
+    free, total = discover.disk(engine)
+    return HostReport(
+        epoch=epoch_of(journal.files),
+        key=journal.key(),
+        containers=reports,
+        images=images.result(),
+        volumes=volumes.result(),
+        releases=releases,
+        lease=holder_of(journal.files),
+        state=_state(reports, releases),
+        disk_free=free,
+        disk_total=total,
+    )
 
 
 def state_of(engine: Engine, journal: Journal) -> str:
@@ -74,9 +73,8 @@ def inspect_project(engine: Engine, project: str) -> List[Dict[str, Any]]:
     listing = engine.get(
         "/containers/json", {"all": True, "filters": {"label": [f"{containers.PROJECT}={project}"]}}
     )
-    with ThreadPoolExecutor(_WORKERS, "inspect") as pool:
-        found = pool.map(lambda item: _inspect(engine, str(item["Id"])), listing or ())
-        return sorted((inspect for inspect in found if inspect is not None), key=containers.name_of)
+    found = each(lambda item: _inspect(engine, str(item["Id"])), listing or (), workers=_WORKERS)
+    return sorted((inspect for inspect in found if inspect is not None), key=containers.name_of)
 
 
 def _inspect(engine: Engine, container: str) -> Optional[Dict[str, Any]]:
