@@ -10,7 +10,6 @@ run instead (``SSH_ORIGINAL_COMMAND``) has no effect.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from pathlib import Path
@@ -32,7 +31,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
     if options is None:
         sys.stderr.write(f"{USAGE}\n")
         return EXIT_USAGE
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     root = Path(options["--root"]) if options["--root"] else default_root()
     if words[0] == "guard":
         status = watchman.watch(root, options["--project"], options["--socket"])

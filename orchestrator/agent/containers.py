@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from orchestrator.agent.paths import BadNameError, check_container, check_digest, check_name, check_release
 from orchestrator.protocol.instance import InstanceConfig, Mount
+from orchestrator.protocol.records import dataclass
 
 PROJECT = "deploy.project"
 SERVICE = "deploy.service"
 SLOT = "deploy.slot"
 RELEASE = "deploy.release"
 DIGEST = "deploy.digest"
+ROUTER = "deploy.router"
+"""On a project's router alone: how it was created."""
+JOB = "deploy.job"
+"""On a job alone: its name."""
 OURS = "deploy."
 """Prefix of the labels that are ours alone."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -79,7 +78,7 @@ def sweep(directory: Path) -> None:
 
 def _write_temporary(path: Path, data: bytes, mode: int, owner: Optional[Tuple[int, int]]) -> Path:
     private_directory(path.parent)
-    temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+    temporary = path.parent / f"{_TEMPORARY}{os.urandom(8).hex()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:

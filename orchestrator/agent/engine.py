@@ -12,8 +12,8 @@ import threading
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 from urllib.parse import quote, urlencode
 
+from orchestrator.agent.http1 import Body
 from orchestrator.agent.unix_http import (
-    Body,
     EngineError,
     Response,
     UnixConnection,

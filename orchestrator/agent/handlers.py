@@ -1,25 +1,34 @@
 """Which function answers which method: the whole of what an agent can do, on one screen.
 
 Owns the table and the proof of the lease before anything that needs it. What a method does is in the
-module it names.
+module it names, which is imported with the first such request, because most runs only look.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Dict
 
-from orchestrator.agent.disposal import changes
-from orchestrator.agent.execute import execute
-from orchestrator.agent.handler import Context, Handler, Refusal
-from orchestrator.agent.imaging import HANDLERS as IMAGING
+from orchestrator.agent.handler import Context, Handler
 from orchestrator.agent.journal import Journal
 from orchestrator.agent.lease import Leases
-from orchestrator.agent.logs import logs
 from orchestrator.agent.observe import observe, state_of
-from orchestrator.agent.operations import perform
-from orchestrator.agent.paths import check_name
-from orchestrator.agent.router.operations import confirm, maintain
-from orchestrator.protocol.messages import METHODS, Acquire, Acquired, Commit, Done, ReleaseLease
+from orchestrator.protocol.messages import METHODS, Acquire, Acquired, Done, ReleaseLease
+
+FUNCTIONS = {
+    "perform": "operations:perform",
+    "commit": "commit:commit",
+    "confirm": "router.operations:confirm",
+    "maintain": "router.operations:maintain",
+    "logs": "logs:logs",
+    "exec": "execute:execute",
+    "find": "imaging.find:find",
+    "build": "imaging.build:build",
+    "pull": "imaging.find:pull",
+    "save": "imaging.save:save",
+    "load": "imaging.load:load",
+}
+"""Method -> ``module:function`` below this package, of all that a run which only looks does not need."""
 
 
 def table(leases: Leases) -> Dict[str, Handler]:
@@ -33,16 +42,7 @@ def table(leases: Leases) -> Dict[str, Handler]:
         leases.release(params.project, params.epoch)
         return Done()
 
-    plain: Dict[str, Handler] = {
-        "observe": observe,
-        "perform": perform,
-        "commit": commit,
-        "confirm": confirm,
-        "maintain": maintain,
-        "logs": logs,
-        "exec": execute,
-        **IMAGING,
-    }
+    plain = {"observe": observe, **{method: on_demand(function) for method, function in FUNCTIONS.items()}}
     guarded = {
         name: _guard(handler, leases) if METHODS[name].needs_lease else handler
         for name, handler in plain.items()
@@ -51,20 +51,14 @@ def table(leases: Leases) -> Dict[str, Handler]:
     return {**guarded, "acquire": acquire, "release": release}
 
 
-def commit(params: Commit, context: Context) -> Done:
-    """Write a release to the journal.
+def on_demand(function: str) -> Handler:
+    """Return a handler that imports ``module:function`` when it is called."""
+    module, _, name = function.partition(":")
 
-    Raises:
-        Refusal: ``bad-request``: it holds a configuration of another project.
-    """
-    check_name(params.project, "project")
-    if any(config.project != params.project for config in params.record.configs):
-        raise Refusal("bad-request", "a release with a configuration of another project")
-    journal = Journal(context.paths, params.project)
-    # The controller hears of the last operation before its request has cleaned up behind it.
-    with changes(journal, context.engine):
-        journal.commit(params.record)
-    return Done()
+    def handler(params: Any, context: Context) -> Any:
+        return getattr(import_module(f"orchestrator.agent.{module}"), name)(params, context)
+
+    return handler
 
 
 def _guard(handler: Handler, leases: Leases) -> Handler:

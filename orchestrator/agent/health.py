@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from orchestrator.agent import containers
 from orchestrator.agent.engine import Engine, EngineError, Response
 from orchestrator.agent.probes import Probe, probe
 from orchestrator.protocol.instance import Healthcheck
+from orchestrator.protocol.records import dataclass
 
 _KEPT = 20
 """Probes in a record, newest last; equal ones in a row count as one."""
@@ -41,12 +41,12 @@ class Verdict:
         return not self.code
 
 
-@dataclass
 class _Record:
-    started: float
-    lines: List[str] = field(default_factory=list)
-    last: str = ""
-    repeated: int = 1
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.lines: List[str] = []
+        self.last = ""
+        self.repeated = 1
 
     def add(self, detail: str) -> None:
         seconds = time.monotonic() - self.started

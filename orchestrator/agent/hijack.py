@@ -7,7 +7,6 @@ stream. It must not know what runs at the other end.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import io
 import json
 import socket
@@ -16,6 +15,7 @@ import time
 from typing import Any, BinaryIO, Callable, Iterator, Optional
 
 from orchestrator.agent.engine import Engine, EngineError
+from orchestrator.agent.http1 import Answer, HttpError, send
 
 _HEADER = struct.Struct(">BxxxL")
 _PAUSE = 0.01
@@ -118,20 +118,22 @@ def hijack(engine: Engine, path: str, body: Any, *, timeout: Optional[float] = N
     Raises:
         EngineError: The engine refused, or could not be asked.
     """
-    payload = json.dumps(body).encode()
-    head = (
-        f"POST {engine.url(path)} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
-    )
+    headers = {
+        "Host": "localhost",
+        "Connection": "Upgrade",
+        "Upgrade": "tcp",
+        "Content-Type": "application/json",
+    }
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout)
-        try:
-            sock.connect(engine.socket_path)
-            sock.sendall(head.encode() + payload)
-        except OSError as error:
-            raise EngineError(0, f"cannot talk to the engine: {error}") from error
-        with sock.makefile("rb") as stream:
-            _expect_upgrade(stream)
+        with contextlib.ExitStack() as stack:
+            try:
+                sock.connect(engine.socket_path)
+                send(sock, "POST", engine.url(path), headers, json.dumps(body).encode())
+                stream = stack.enter_context(sock.makefile("rb"))
+                _expect_upgrade(Answer(stream))
+            except (OSError, HttpError) as error:
+                raise EngineError(0, f"cannot talk to the engine: {error}") from error
             yield Hijacked(sock, stream)
 
 
@@ -154,20 +156,12 @@ def exit_status(engine: Engine, exec_id: str, patience: float = 5.0) -> int:
         time.sleep(_PAUSE)
 
 
-def _expect_upgrade(stream: BinaryIO) -> None:
-    try:
-        parts = stream.readline(1024).split(None, 2)
-        headers = http.client.parse_headers(stream)
-    except (OSError, http.client.HTTPException) as error:
-        raise EngineError(0, f"cannot talk to the engine: {error}") from error
-    if len(parts) < 2 or not parts[1].isdigit():
-        raise EngineError(0, "the engine did not answer in HTTP")
-    status = int(parts[1])
-    if status in (101, 200):
+def _expect_upgrade(answer: Answer) -> None:
+    if answer.status in (101, 200):
         return
-    text = stream.read(min(int(headers.get("Content-Length") or 0), MAX_PIECE))
+    text = answer.read(MAX_PIECE)
     try:
         message = str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
-        message = text.decode("utf-8", "replace") or f"status {status}"
-    raise EngineError(status, message)
+        message = text.decode("utf-8", "replace") or f"status {answer.status}"
+    raise EngineError(answer.status, message)

@@ -6,9 +6,7 @@ work out. There is no way to change a container here. It must not know about oth
 
 from __future__ import annotations
 
-import logging
 import threading
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional
 
 from orchestrator.agent import containers, failures, ports
@@ -19,11 +17,11 @@ from orchestrator.agent.fingerprint import fingerprint
 from orchestrator.agent.health import Verdict, wait_healthy
 from orchestrator.agent.journal import Journal
 from orchestrator.agent.observe import is_intact
+from orchestrator.agent.say import say
 from orchestrator.agent.stage import Stage
 from orchestrator.protocol.instance import Healthcheck, InstanceConfig
 from orchestrator.protocol.messages import Failure
-
-log = logging.getLogger(__name__)
+from orchestrator.protocol.records import dataclass
 
 Tell = Callable[[str, str, str], None]
 """Called with (phase, container id or empty, detail) as an operation goes on."""
@@ -258,7 +256,7 @@ class Instances:
         try:
             self._halt(container)
         except EngineError as error:
-            log.warning("cannot stop container %s: %s", container[:12], error)
+            say(f"cannot stop container {container[:12]}: {error}")
 
     def _halt(self, container: str) -> None:
         """Ask the process to end, by its own signal, and kill it after its own grace period."""

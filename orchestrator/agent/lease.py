@@ -13,7 +13,6 @@ import json
 import os
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterator, Optional
 
@@ -28,11 +27,11 @@ _PATIENCE = 0.25
 _PAUSE = 0.01
 
 
-@dataclass
 class _Held:
-    descriptor: int
-    epoch: int
-    users: int = 0
+    def __init__(self, descriptor: int, epoch: int) -> None:
+        self.descriptor = descriptor
+        self.epoch = epoch
+        self.users = 0
 
 
 class Leases:

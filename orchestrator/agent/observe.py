@@ -7,23 +7,18 @@ plan will make of it.
 
 from __future__ import annotations
 
-import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from orchestrator.agent import containers, discover
+from orchestrator.agent import containers, discover, traffic
 from orchestrator.agent.engine import Engine, EngineError
-from orchestrator.agent.failures import OperationFailed
 from orchestrator.agent.fingerprint import fingerprint
 from orchestrator.agent.handler import Context
 from orchestrator.agent.health import probe_twice
-from orchestrator.agent.imaging.describe import build_of
+from orchestrator.agent.imaging.labels import build_of
 from orchestrator.agent.journal import Journal
 from orchestrator.agent.lease import epoch_of, holder_of
-from orchestrator.agent.router import container, guard, holding, jobs
-from orchestrator.agent.router.home import Home
-from orchestrator.agent.router.report import routing
+from orchestrator.agent.together import Call, each
 from orchestrator.protocol.codec import digest
 from orchestrator.protocol.instance import InstanceConfig
 from orchestrator.protocol.messages import (
@@ -35,8 +30,6 @@ from orchestrator.protocol.messages import (
     VolumeReport,
 )
 
-log = logging.getLogger(__name__)
-
 _WORKERS = 16
 _LONGEST_PROBE = 5.0
 """Seconds for one try: an answer that takes longer is no sign of health while somebody waits."""
@@ -45,31 +38,30 @@ _LONGEST_PROBE = 5.0
 def observe(params: Observe, context: Context) -> HostReport:
     """Report everything planning needs to know of a project."""
     engine, journal = context.engine, Journal(context.paths, params.project)
-    _settle(engine, journal)
+    traffic.settle(engine, journal)
     inspects = inspect_project(engine, params.project)
-    with ThreadPoolExecutor(_WORKERS, "observe") as pool:
-        images = pool.submit(_images, engine, inspects)
-        volumes = pool.submit(_volumes, engine, params.project)
-        reports = tuple(
-            pool.map(lambda inspect: _report(engine, journal, inspect, probe=params.probe), inspects)
-        )
-        traffic = pool.submit(routing, engine, journal)
-        releases, held = journal.releases(), holding.held(journal)
-        free, total = discover.disk(engine)
-        return HostReport(
-            epoch=epoch_of(journal.files),
-            key=journal.key(),
-            containers=reports,
-            images=images.result(),
-            volumes=volumes.result(),
-            releases=releases,
-            lease=holder_of(journal.files),
-            state=_state(reports, releases, journal),
-            routing=traffic.result(),
-            held=held,
-            disk_free=free,
-            disk_total=total,
-        )
+    images = Call(lambda: _images(engine, inspects))
+    volumes = Call(lambda: _volumes(engine, params.project))
+    reports = each(
+        lambda inspect: _report(engine, journal, inspect, probe=params.probe), inspects, workers=_WORKERS
+    )
+    routing = Call(lambda: traffic.routing(engine, journal))
+    releases = journal.releases()
+    free, total = discover.disk(engine)
+    return HostReport(
+        epoch=epoch_of(journal.files),
+        key=journal.key(),
+        containers=reports,
+        images=images.result(),
+        volumes=volumes.result(),
+        releases=releases,
+        lease=holder_of(journal.files),
+        state=_state(reports, releases, journal),
+        routing=routing.result(),
+        held=traffic.held(journal),
+        disk_free=free,
+        disk_total=total,
+    )
 
 
 def state_of(engine: Engine, journal: Journal) -> str:
@@ -88,22 +80,13 @@ def inspect_project(engine: Engine, project: str) -> List[Dict[str, Any]]:
     listing = engine.get(
         "/containers/json", {"all": True, "filters": {"label": [f"{containers.PROJECT}={project}"]}}
     )
-    with ThreadPoolExecutor(_WORKERS, "inspect") as pool:
-        found = pool.map(lambda item: _inspect(engine, str(item["Id"])), listing or ())
-        instances = [inspect for inspect in found if inspect is not None and _is_instance(inspect)]
-        return sorted(instances, key=containers.name_of)
+    found = each(lambda item: _inspect(engine, str(item["Id"])), listing or (), workers=_WORKERS)
+    instances = [inspect for inspect in found if inspect is not None and _is_instance(inspect)]
+    return sorted(instances, key=containers.name_of)
 
 
 def _is_instance(inspect: Mapping[str, Any]) -> bool:
-    return not {container.LABEL, jobs.LABEL} & set(containers.labels_of(inspect))
-
-
-def _settle(engine: Engine, journal: Journal) -> None:
-    """Bring an unconfirmed cutover to its end; when that fails, looking must still be possible."""
-    try:
-        guard.settle(engine, journal)
-    except (OperationFailed, EngineError, OSError) as error:
-        log.warning("cannot go back to what was served before: %s", error)
+    return not {containers.ROUTER, containers.JOB} & set(containers.labels_of(inspect))
 
 
 def _inspect(engine: Engine, container: str) -> Optional[Dict[str, Any]]:
@@ -169,9 +152,7 @@ def _state(reports: Sequence[ContainerReport], releases: Sequence[ReleaseRecord]
         [report.id, "running" if report.state == "restarting" else report.state, report.digest]
         for report in sorted(reports, key=lambda report: report.id)
     ]
-    picture, held = Home(journal.files).picture(), holding.held(journal)
-    traffic = [picture.digest if picture else "", held.record.id if held else ""]
-    return digest([lines, releases[-1].id if releases else "", *traffic])
+    return digest([lines, releases[-1].id if releases else "", *traffic.marks(journal)])
 
 
 def _images(engine: Engine, inspects: Sequence[Mapping[str, Any]]) -> Tuple[ImageReport, ...]:

@@ -5,16 +5,16 @@ Owns how a try is made and told. It must not know how many make an instance heal
 
 from __future__ import annotations
 
-import http.client
 import socket
 import time
-from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Tuple
 
 from orchestrator.agent import containers
 from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.hijack import exit_status, hijack
+from orchestrator.agent.http1 import Answer, HttpError, send
 from orchestrator.protocol.instance import Healthcheck
+from orchestrator.protocol.records import dataclass
 
 _MAX_OUTPUT = 4096
 _MAX_BODY = 65536
@@ -64,26 +64,25 @@ def _http(where: Tuple[str, int], check: Healthcheck) -> Probe:
     path = check.path or "/"
     what = f"GET http://{_host_port(where)}{path}"
     give_up = time.monotonic() + check.timeout
-    connection = http.client.HTTPConnection(*where, timeout=check.timeout)
+    headers = {"Host": _host_port(where), "User-Agent": "deploy-healthcheck", "Connection": "close"}
     try:
-        connection.request("GET", path, headers={"User-Agent": "deploy-healthcheck", "Connection": "close"})
-        response = connection.getresponse()
-        _drain(response, give_up)
+        with socket.create_connection(where, timeout=check.timeout) as sock, sock.makefile("rb") as stream:
+            send(sock, "GET", path, headers)
+            answer = Answer(stream)
+            _drain(answer, give_up)
     except ValueError as error:  # a path that HTTP does not allow
         return Probe(ok=False, detail=f"{what!r}: {error}")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, HttpError) as error:
         return Probe(ok=False, detail=f"{what}: {_words(error)}")
-    finally:
-        connection.close()
-    ok = 200 <= response.status < 400
-    return Probe(ok=ok, detail=f"{what}: {response.status} {response.reason}".rstrip())
+    ok = 200 <= answer.status < 400
+    return Probe(ok=ok, detail=f"{what}: {answer.status} {answer.reason}".rstrip())
 
 
-def _drain(response: http.client.HTTPResponse, give_up: float) -> None:
+def _drain(answer: Answer, give_up: float) -> None:
     """Read the answer, as a client would, but neither for ever nor without end."""
     left = _MAX_BODY
     while left > 0:
-        piece = response.read1(left)
+        piece = answer.read1(left)
         if not piece:
             return
         if time.monotonic() > give_up:

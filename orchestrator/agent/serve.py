@@ -9,12 +9,11 @@ journal never has such a moment.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import socket
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -23,6 +22,7 @@ from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.handler import Context, Handler, Refusal, failure_of
 from orchestrator.agent.lease import Leases
 from orchestrator.agent.paths import Paths, private_directory
+from orchestrator.agent.say import say
 from orchestrator.agent.wire import ControllerGone, RequestChannel, Wire
 from orchestrator.protocol.codec import decode, encode
 from orchestrator.protocol.connection import (
@@ -33,10 +33,8 @@ from orchestrator.protocol.connection import (
     RemoteProtocolError,
     Response,
 )
-from orchestrator.protocol.frames import MAX_STREAMS, PREFACE
+from orchestrator.protocol.frames import PREFACE
 from orchestrator.protocol.messages import METHODS, PROTOCOL_VERSION, EngineInfo, Hello, RemoteFailure
-
-log = logging.getLogger(__name__)
 
 EXIT_GONE = 0
 EXIT_VIOLATION = 76
@@ -57,10 +55,10 @@ def serve(root: Path, engine_socket: str = "") -> int:
     try:
         session.run()
     except ControllerGone as gone:
-        log.warning("%s", gone)
+        say(str(gone))
         return EXIT_GONE
     except (RemoteProtocolError, OSError) as error:
-        log.error("the session broke: %s", error)  # noqa: TRY400 - the reason is all there is to say
+        say(f"the session broke: {error}")
     return EXIT_VIOLATION
 
 
@@ -96,17 +94,16 @@ class Session:
             OSError: The stream broke.
         """
         self._wire.send(HelloEvent(encode(self._hello())))
-        pool = ThreadPoolExecutor(MAX_STREAMS, "request")
         for channel in self._wire.requests():
-            pool.submit(self._answer, channel)
+            threading.Thread(target=self._answer, args=(channel,), name="request", daemon=True).start()
 
     def _answer(self, channel: RequestChannel) -> None:
         try:
             answer = self._outcome(channel)
-        except Exception as error:  # whatever goes wrong is told, and only that request ends
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong is told, and only that request ends
             failure = failure_of(error)
             if failure.code == "internal":
-                log.exception("%s failed", channel.method)
+                say(f"{channel.method} failed\n{_traceback()}")
             answer = Failed(channel.stream, encode(failure))
         try:
             self._wire.answer(channel, answer)
@@ -114,7 +111,7 @@ class Session:
             failure = RemoteFailure("internal", f"cannot send the answer: {error}")
             self._wire.answer(channel, Failed(channel.stream, encode(failure)))
         except OSError as error:
-            log.warning("cannot send an answer: %s", error)
+            say(f"cannot send an answer: {error}")
 
     def _outcome(self, channel: RequestChannel) -> Event:
         method = METHODS.get(channel.method)
@@ -163,6 +160,12 @@ class Session:
             engine=self._engine_info,
             engine_error=self._engine_error,
         )
+
+
+def _traceback() -> str:
+    import traceback  # noqa: PLC0415 - for defects alone
+
+    return traceback.format_exc().rstrip()
 
 
 def _own_digest() -> str:

@@ -7,13 +7,12 @@ and the version of the engine's API: those are :mod:`.engine`'s.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import select
 import socket
-from typing import Any, Dict, Iterable, Iterator, Optional, Union
+from typing import Any, BinaryIO, Dict, Iterator, Optional
 
-Body = Union[bytes, Iterable[bytes], None]
+from orchestrator.agent.http1 import Answer, Body, HttpError, send
 
 
 class EngineError(Exception):
@@ -40,28 +39,57 @@ class EngineError(Exception):
         return "no space left on device" in self.message.lower()
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection over a unix socket."""
+class UnixConnection:
+    """A connection to a unix socket, made when it is first needed.
+
+    Args:
+        socket_path: The socket.
+        timeout: Seconds without progress before a send or receive fails; ``None`` waits for ever.
+    """
 
     def __init__(self, socket_path: str, timeout: Optional[float]) -> None:
-        super().__init__("localhost")
+        self.sock: Optional[socket.socket] = None
+        self._stream: Optional[BinaryIO] = None
         self._socket_path = socket_path
         self._seconds = timeout
 
-    def connect(self) -> None:
-        """Connect to the socket.
+    def connected(self) -> socket.socket:
+        """Return the socket, connected.
 
         Raises:
             OSError: Nobody listens there, or we may not.
         """
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(self._seconds)
-            sock.connect(self._socket_path)
-        except OSError:
-            sock.close()
-            raise
-        self.sock = sock
+        if self.sock is None:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.settimeout(self._seconds)
+                sock.connect(self._socket_path)
+            except OSError:
+                sock.close()
+                raise
+            self.sock = sock
+        return self.sock
+
+    def answer(self) -> Answer:
+        """Return the answer to the request that was sent last; what was sent too much before is dropped.
+
+        Raises:
+            HttpError: It is not one.
+            OSError: The connection broke.
+        """
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = self.connected().makefile("rb")
+        return Answer(self._stream)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
 
     def set_timeout(self, seconds: Optional[float]) -> None:
         """Fail any further send or receive that makes no progress for ``seconds``."""
@@ -82,11 +110,10 @@ class UnixConnection(http.client.HTTPConnection):
 class Response:
     """An answer that is read piece by piece."""
 
-    def __init__(self, raw: http.client.HTTPResponse, sock: socket.socket) -> None:
-        self._raw = raw
+    def __init__(self, answer: Answer, sock: socket.socket) -> None:
+        self._answer = answer
         self._socket = sock
-        self.status = raw.status
-        self.headers = raw.headers
+        self.status = answer.status
 
     def read(self, size: int = -1) -> bytes:
         """Return up to ``size`` bytes (all that is left when negative); empty at the end.
@@ -95,12 +122,12 @@ class Response:
             EngineError: The connection broke, or was silent for too long.
         """
         with connection_errors():
-            return self._raw.read() if size < 0 else self._raw.read(size)
+            return self._answer.read(size)
 
     def read_some(self, size: int = 65536) -> bytes:
         """Return what has arrived, at most ``size`` bytes; blocks for the first; empty at the end."""
         with connection_errors():
-            return self._raw.read1(size)
+            return self._answer.read1(size)
 
     def chunks(self, size: int = 65536) -> Iterator[bytes]:
         """Yield the body in pieces of at most ``size`` bytes, as they arrive."""
@@ -127,8 +154,8 @@ class Response:
 
     @property
     def finished(self) -> bool:
-        """The body has been read to its end."""
-        return self._raw.isclosed()
+        """The body has been read to its end, and the connection can be used for another request."""
+        return self._answer.finished and not self._answer.closes
 
     def abort(self) -> None:
         """End the answer now, from any thread: whoever reads it sees its end or an error."""
@@ -143,7 +170,7 @@ def connection_errors() -> Iterator[None]:
         yield
     except socket.timeout as error:
         raise EngineError(0, "the engine did not answer in time") from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, HttpError) as error:
         raise EngineError(0, f"cannot talk to the engine: {error or type(error).__name__}") from error
 
 
@@ -152,16 +179,9 @@ def exchange(
 ) -> Response:
     """Send a request and return its answer, also when the engine answers before it has read everything."""
     with connection_errors():
-        if connection.sock is None:
-            connection.connect()
-        chunked = body is not None and not isinstance(body, bytes)
-        if chunked:
-            headers["Transfer-Encoding"] = "chunked"
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            # A refusal may come, and the engine hang up, while we still send: the answer says why.
-            connection.request(method, url, body=body, headers=headers, encode_chunked=chunked)
-        sock = connection.sock
-        return Response(connection.getresponse(), sock)
+        sock = connection.connected()
+        send(sock, method, url, {"Host": "localhost", **headers}, body)
+        return Response(connection.answer(), sock)
 
 
 def refusal(response: Response) -> str:

@@ -6,8 +6,9 @@ as bytes :mod:`.frames`'.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Union
+
+from orchestrator.protocol.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ travel beside the message. Field names are Docker Compose's where Compose has on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Optional, Tuple
 
 from orchestrator.protocol.codec import digest
+from orchestrator.protocol.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
 from typing import Iterator, Optional, Union
 
 from orchestrator.protocol.codec import WireError, canonical, decode
 from orchestrator.protocol.messages import Layer
+from orchestrator.protocol.records import dataclass
 
 _LENGTH = struct.Struct(">I")
 MAX_HEADER = 4096

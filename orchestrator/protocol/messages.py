@@ -26,10 +26,11 @@ method                  parameters                 result              changes s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Dict, Optional, Tuple
 
 from orchestrator.protocol.instance import InstanceConfig
+from orchestrator.protocol.records import dataclass
 from orchestrator.protocol.routing import Arm, Check, RouterConfig, RoutingReport, Shift, Watch
 
 PROTOCOL_VERSION = 1

@@ -11,10 +11,11 @@ sent before the container it moves to exists.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Optional, Tuple
 
 from orchestrator.protocol.codec import digest
+from orchestrator.protocol.records import dataclass
 
 # --- the static picture --------------------------------------------------------------------------
 

@@ -18,7 +18,8 @@ from support import engines
 from support.loopback import LoopbackSession
 
 from orchestrator.agent.engine import Engine
-from orchestrator.agent.imaging import HANDLERS, buildkit
+from orchestrator.agent.handlers import FUNCTIONS, on_demand
+from orchestrator.agent.imaging import buildkit
 from orchestrator.agent.imaging.store import ImageStore
 from orchestrator.agent.paths import Paths
 from orchestrator.errors import BuildFailed
@@ -39,6 +40,7 @@ pytestmark = [
 
 BUSYBOX = Path("/bin/busybox")
 BIG = 3_000_000
+HANDLERS = {method: on_demand(function) for method, function in FUNCTIONS.items()}
 
 
 @pytest.fixture(scope="module")

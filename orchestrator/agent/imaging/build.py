@@ -13,8 +13,9 @@ from typing import Any, Dict, Iterator
 from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.handler import Context
 from orchestrator.agent.imaging import buildkit
-from orchestrator.agent.imaging.describe import built, labels
+from orchestrator.agent.imaging.describe import built
 from orchestrator.agent.imaging.features import needs_buildkit, peek
+from orchestrator.agent.imaging.labels import labels
 from orchestrator.agent.imaging.output import Output, failed
 from orchestrator.agent.paths import check_digest
 from orchestrator.protocol.messages import Build, Built

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
 from orchestrator.agent.handler import Context, Refusal
-from orchestrator.agent.imaging.describe import labels
+from orchestrator.agent.imaging.labels import labels
 from orchestrator.agent.imaging.output import Output, failed
 from orchestrator.protocol.messages import Build
 

@@ -6,7 +6,7 @@ for the id, its files or its export for the verbatim configuration.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 from orchestrator.agent import discover
 from orchestrator.agent.engine import EngineError
@@ -14,37 +14,10 @@ from orchestrator.agent.handler import Context, Refusal
 from orchestrator.agent.imaging.export import export
 from orchestrator.agent.imaging.store import ImageStore, chain_ids, diff_ids
 from orchestrator.agent.paths import private_directory
-from orchestrator.protocol.messages import Build, Built
-
-BUILD_LABEL = "deploy.build"
-"""Label of an image: digest of the inputs it was built from."""
-IMAGE_LABEL = "deploy.image"
-"""Label of an image: its name in the spec."""
-
+from orchestrator.protocol.messages import Built
 
 CONTAINERD = "this engine keeps them in containerd, where an image has another id than everywhere else"
 CONTAINERD_HINT = 'set "features": {"containerd-snapshotter": false} in /etc/docker/daemon.json'
-
-
-def labels(params: Build) -> Dict[str, str]:
-    """Return the labels of the image that is built."""
-    return {BUILD_LABEL: params.build, IMAGE_LABEL: params.name}
-
-
-def build_of(summary: Dict[str, Any], *, in_use: bool = False) -> str:
-    """Return the build digest of a listed image, or nothing.
-
-    The label alone proves nothing: whatever is built on an image inherits it, a half-built one too. The
-    tag of the same digest is given to the finished image only. Tags can be moved or taken away by hand,
-    so an image ``in_use``, which instances of a release are made from, needs none.
-    """
-    build = str((summary.get("Labels") or {}).get(BUILD_LABEL, ""))
-    ours = (tag.startswith("deploy.local/") and tag.endswith(f":{build[:20]}") for tag in _tags(summary))
-    return build if build and (in_use or any(ours)) else ""
-
-
-def _tags(summary: Dict[str, Any]) -> List[str]:
-    return [str(tag) for tag in summary.get("RepoTags") or ()]
 
 
 def image_id(found: Dict[str, Any]) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Dict, Iterator, Optional
 
 from orchestrator.agent.handler import Context, Refusal
-from orchestrator.agent.imaging.describe import BUILD_LABEL, build_of, built, inspect
+from orchestrator.agent.imaging.describe import built, inspect
+from orchestrator.agent.imaging.labels import BUILD_LABEL, build_of
 from orchestrator.agent.paths import check_digest
 from orchestrator.protocol.messages import Built, FindImage, Found, Pull
 

@@ -20,7 +20,6 @@ from orchestrator.protocol.codec import digest
 from orchestrator.protocol.messages import Failure
 from orchestrator.protocol.routing import RouterConfig
 
-LABEL = "deploy.router"
 HANDOVER = "handover"
 """File in ``run/``, there only while one router takes the listening sockets of another over."""
 
@@ -44,7 +43,7 @@ _CAPABILITIES = ("NET_ADMIN", "NET_BIND_SERVICE")
 def body(config: RouterConfig, home: Home, uid: int) -> Dict[str, Any]:
     """Return the body of ``POST /containers/create`` for a router."""
     found = _body(config, home, uid)
-    found["Labels"][LABEL] = identity(config, home, uid)
+    found["Labels"][containers.ROUTER] = identity(config, home, uid)
     return found
 
 
@@ -103,7 +102,7 @@ class Routers:
 
     def all(self) -> List[Dict[str, Any]]:
         """Return the inspects of every router container of the project."""
-        labels = [f"{containers.PROJECT}={self._project}", LABEL]
+        labels = [f"{containers.PROJECT}={self._project}", containers.ROUTER]
         listing = self._engine.get("/containers/json", {"all": True, "filters": {"label": labels}})
         found = (self.inspect(str(item["Id"])) for item in listing or ())
         return [inspect for inspect in found if inspect is not None]
@@ -156,7 +155,7 @@ class Routers:
     def sweep(self, keep: str) -> None:
         """Delete routers that have finished, all but the one created as ``keep``."""
         for inspect in self.all():
-            other = containers.labels_of(inspect).get(LABEL) != keep
+            other = containers.labels_of(inspect).get(containers.ROUTER) != keep
             if other and (inspect.get("State") or {}).get("Status") in ("exited", "dead", "created"):
                 self.remove(str(inspect["Id"]))
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
 import time
 from dataclasses import dataclass, field, replace
@@ -34,10 +33,9 @@ from orchestrator.agent.paths import private_directory
 from orchestrator.agent.router.home import Home
 from orchestrator.agent.router.lifecycle import Lifecycle
 from orchestrator.agent.router.table import Table
+from orchestrator.agent.say import say
 from orchestrator.protocol.codec import WireError, canonical, decode
 from orchestrator.protocol.routing import Arm, Guard, RouterConfig
-
-log = logging.getLogger(__name__)
 
 ARMED, CONFIRMED, REVERTED = "armed", "confirmed", "reverted"
 _LONGEST = 86_400.0
@@ -226,7 +224,7 @@ def read(home: Home) -> Entry:
     except FileNotFoundError:
         return Entry()
     except (OSError, WireError, ValueError, RecursionError) as error:
-        log.error("damaged: %s: %s", home.guard_file, error)  # noqa: TRY400 - the traceback says nothing more
+        say(f"damaged: {home.guard_file}: {error}")
         return Entry()
 
 
@@ -245,7 +243,7 @@ def _expire(home: Home, known: Entry) -> None:
     quarantine = [one for one in known.quarantine if one != release] + [release]
     kept = tuple(quarantine[-_MOST_QUARANTINED:])
     _write(home, replace(known, state=REVERTED, restored=False, quarantine=kept))
-    log.warning("cutover %s was not confirmed: going back", known.cutover)
+    say(f"cutover {known.cutover} was not confirmed: going back")
 
 
 def _run(engine: Engine, container: str) -> None:
@@ -255,7 +253,7 @@ def _run(engine: Engine, container: str) -> None:
     except EngineError as error:
         if not error.not_found and error.status != 304:
             raise
-        log.warning("container %s of the old release: %s", container[:12], error.message)
+        say(f"container {container[:12]} of the old release: {error.message}")
 
 
 def _write(home: Home, entry: Entry) -> None:

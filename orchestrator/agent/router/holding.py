@@ -6,16 +6,14 @@ Owns ``held.json`` of a project. It must not know what holds or promotes it.
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Optional
 
 from orchestrator.agent import durable
 from orchestrator.agent.journal import Journal
+from orchestrator.agent.say import say
 from orchestrator.protocol.codec import WireError, canonical, decode
 from orchestrator.protocol.messages import Held
-
-log = logging.getLogger(__name__)
 
 
 def hold(journal: Journal, held: Held) -> None:
@@ -38,7 +36,7 @@ def held(journal: Journal) -> Optional[Held]:
     except FileNotFoundError:
         return None
     except (OSError, WireError, ValueError, RecursionError) as error:
-        log.error("damaged: %s: %s", path, error)  # noqa: TRY400 - the traceback says nothing more
+        say(f"damaged: {path}: {error}")
         return None
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Iterator, Optional, Type, TypeVar
@@ -28,12 +27,11 @@ from typing import Iterator, Optional, Type, TypeVar
 from orchestrator.agent import durable
 from orchestrator.agent.paths import ProjectPaths, private_directory
 from orchestrator.agent.router.table import Table
+from orchestrator.agent.say import say
 from orchestrator.protocol.codec import WireError, canonical, decode
 from orchestrator.protocol.routing import RouterConfig
 
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 INSIDE = "/router"
 """Where the folder is mounted in the container."""
@@ -100,5 +98,5 @@ def _read(path: Path, cls: Type[T]) -> Optional[T]:
     except FileNotFoundError:
         return None
     except (OSError, WireError, ValueError, RecursionError) as error:
-        log.error("damaged: %s: %s", path, error)  # noqa: TRY400 - the traceback says nothing more
+        say(f"damaged: {path}: {error}")
         return None

@@ -21,8 +21,6 @@ from orchestrator.agent.stage import Stage
 from orchestrator.protocol.instance import InstanceConfig
 from orchestrator.protocol.messages import Failure
 
-LABEL = "deploy.job"
-
 _SLICE = 0.2
 _GRACE = 10
 
@@ -97,7 +95,7 @@ def _mark(journal: Journal, release: str, name: str) -> Path:
 
 def _body(config: InstanceConfig, identity: Identity, files: Any, name: str) -> Dict[str, Any]:
     body = containers.create_body(config, identity, files)
-    body["Labels"][LABEL] = name
+    body["Labels"][containers.JOB] = name
     body["HostConfig"]["RestartPolicy"] = {"Name": "no"}
     # No alias: nobody who asks for the service may reach its job.
     body["NetworkingConfig"] = {"EndpointsConfig": {identity.project: {}}}

@@ -94,7 +94,7 @@ class Lifecycle:
         wanted = self._routers.identity(config)
         for inspect in self._routers.all():
             name = containers.name_of(inspect)
-            if containers.labels_of(inspect).get(container.LABEL) == wanted and not name.endswith("-check"):
+            if containers.labels_of(inspect).get(containers.ROUTER) == wanted and not name.endswith("-check"):
                 return inspect
         return None
 
@@ -162,7 +162,7 @@ class Lifecycle:
         if running is None:
             return "created"
         labels = containers.labels_of(running)
-        if labels.get(container.LABEL) != self._routers.identity(config):
+        if labels.get(containers.ROUTER) != self._routers.identity(config):
             return "replaced"
         return "" if self._description(self.runtime(config)) == wanted else "reloaded"
 
@@ -206,7 +206,7 @@ class Lifecycle:
     def _replace(
         self, running: Dict[str, Any], config: RouterConfig, text: str, wanted: str, old: bytes
     ) -> None:
-        identity = containers.labels_of(running)[container.LABEL]
+        identity = containers.labels_of(running)[containers.ROUTER]
         before = Runtime(self.home.run / container.socket_name(identity))
         up = {(stat.backend, stat.server) for stat in before.stats() if stat.up}
         state, handover = self.home.run / "state", self.home.run / container.HANDOVER
@@ -273,9 +273,9 @@ class Lifecycle:
         """Return the router that runs and answers, the one of ``config`` first."""
         wanted = self._routers.identity(config)
         found = [inspect for inspect in self._routers.all() if containers.is_running(inspect)]
-        found.sort(key=lambda inspect: containers.labels_of(inspect).get(container.LABEL) != wanted)
+        found.sort(key=lambda inspect: containers.labels_of(inspect).get(containers.ROUTER) != wanted)
         for inspect in found:
-            identity = containers.labels_of(inspect)[container.LABEL]
+            identity = containers.labels_of(inspect)[containers.ROUTER]
             if not container.retires(inspect) and self._description(
                 Runtime(self.home.run / container.socket_name(identity))
             ):

@@ -70,7 +70,7 @@ class Scene:
             f"{containers.RELEASE}={release}",
         ]
         listing = self.engine.get("/containers/json", {"all": True, "filters": {"label": labels}}) or ()
-        found = [item for item in listing if jobs.LABEL not in (item.get("Labels") or {})]
+        found = [item for item in listing if containers.JOB not in (item.get("Labels") or {})]
         if not found:
             raise OperationFailed("not-found", f"there is no container {service}[{slot}] of {release}")
         return dict(self.engine.get(f"/containers/{found[0]['Id']}/json"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import subprocess
 import sys
@@ -22,8 +21,7 @@ from orchestrator.agent.journal import Journal
 from orchestrator.agent.paths import Paths
 from orchestrator.agent.router import guard
 from orchestrator.agent.router.home import Home
-
-log = logging.getLogger(__name__)
+from orchestrator.agent.say import say
 
 _SLICE = 0.25
 """Seconds; how soon the process sees that it is no longer needed."""
@@ -95,7 +93,7 @@ def _go_back(engine: Engine, journal: Journal, home: Home) -> int:
         try:
             guard.restore(engine, journal)
         except (OperationFailed, EngineError, OSError) as error:
-            log.warning("cannot go back yet: %s", error)
+            say(f"cannot go back yet: {error}")
             if time.monotonic() > give_up:
                 return 1
             time.sleep(_PAUSE)

@@ -4,10 +4,10 @@ import os
 
 from support.agent_world import PROJECT, RecordingChannel
 
+from orchestrator.agent.commit import commit
 from orchestrator.agent.disposal import changes
 from orchestrator.agent.engine import EngineError
 from orchestrator.agent.handler import Context
-from orchestrator.agent.handlers import commit
 from orchestrator.agent.journal import Journal
 from orchestrator.agent.paths import Paths
 from orchestrator.protocol.messages import Commit, ReleaseRecord

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.agent.handler import Refusal
-from orchestrator.agent.imaging.describe import build_of
 from orchestrator.agent.imaging.export import export
 from orchestrator.agent.imaging.features import needs_buildkit, peek
 from orchestrator.agent.imaging.find import progress, split
+from orchestrator.agent.imaging.labels import build_of
 from orchestrator.agent.imaging.store import ImageStore, TarSplit, UnreadableError, chain_ids, diff_ids
 
 

@@ -140,12 +140,12 @@ def test_a_run_whose_cutover_was_reverted_moves_nothing_forward(journal, clock):
     guard.refuse_after_revert(journal, 8)
 
 
-def test_a_damaged_entry_guards_nothing(journal, caplog):
+def test_a_damaged_entry_guards_nothing(journal, capsys):
     """And says so."""
     home = Home(journal.files)
     home.guard_file.write_text("{")
     assert guard.read(home) == guard.Entry()
-    assert "damaged" in caplog.text
+    assert "damaged" in capsys.readouterr().err
 
 
 def test_the_watching_process_ends_with_the_cutover(journal, tmp_path):

@@ -114,7 +114,7 @@ def test_an_operation_that_makes_sense_is_let_through(operation):
     requests.check(operation, "shop")
 
 
-def test_a_held_release_is_remembered_until_it_is_let_go(journal, caplog):
+def test_a_held_release_is_remembered_until_it_is_let_go(journal, capsys):
     """It survives whoever held it; a damaged file holds nothing, and is told."""
     held = Held(ReleaseRecord("r2", 1.0, "me", "x"), 5.0)
     assert holding.held(journal) is None
@@ -122,7 +122,7 @@ def test_a_held_release_is_remembered_until_it_is_let_go(journal, caplog):
     assert holding.held(journal) == held
     (journal.files.base / "held.json").write_text("[]")
     assert holding.held(journal) is None
-    assert "damaged" in caplog.text
+    assert "damaged" in capsys.readouterr().err
     holding.unhold(journal)
     holding.unhold(journal)
     assert holding.held(journal) is None
