@@ -21,6 +21,9 @@ from orchestrator.agent.journal import Journal
 from orchestrator.agent.paths import check_name, private_directory
 from orchestrator.protocol.instance import InstanceConfig
 
+_MAKING = threading.Lock()
+"""Engines let two networks have one name: all stages of this process make what is missing in turn."""
+
 
 class Stage:
     """Makes what the containers of one project stand on. Safe to use from many threads."""
@@ -105,7 +108,7 @@ class Stage:
         return self._journal.files.mounts / check_name(name, "container's name")
 
     def _ensure(self, what: str, name: str, collection: str, body: Dict[str, Any]) -> None:
-        with self._lock:
+        with _MAKING:
             if name in self._made:
                 return
             labels = {containers.PROJECT: self._journal.project}
