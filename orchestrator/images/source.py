@@ -17,6 +17,7 @@ import json
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import IO, Any
 
 from orchestrator.errors import ApplyFailed, DeployError, HostError, ProtocolViolation
@@ -269,7 +270,7 @@ def _offset(wanted: WantedLayer, layer: Layer) -> int:
 
 
 def _header(layer: Layer, offset: int) -> bytes:
-    return header(Layer(layer.diff_id, layer.digest, layer.size, offset, layer.media_type))
+    return header(replace(layer, offset=offset))
 
 
 def _announced(session: Session, event: LayerEvent, expected: set[str]) -> Layer:

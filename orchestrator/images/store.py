@@ -152,7 +152,7 @@ class Store:
         except (WireError, ValueError):
             file.unlink(missing_ok=True)
             return None
-        if layer.diff_id != diff_id or layer.size != size:
+        if layer.diff_id != diff_id or layer.size != size or not layer.plain:
             self.drop(layer)
             return None
         return layer
@@ -178,7 +178,7 @@ class Store:
             if f"sha256:{raw.hexdigest()}" != diff_id:
                 raise DigestMismatchError(f"the content of a layer does not match its diff id {diff_id}")
             new.keep(self.root / "blobs" / blob.hexdigest())
-        layer = Layer(diff_id, f"sha256:{blob.hexdigest()}", length)
+        layer = Layer(diff_id, f"sha256:{blob.hexdigest()}", length, plain=size)
         write_atomically(self.root / "layers" / _hex(diff_id), canonical(layer))
         return layer
 

@@ -290,6 +290,8 @@ class Layer:
     offset: int = 0
     """The bytes that follow start here: an interrupted transfer goes on where it stopped."""
     media_type: str = "application/vnd.oci.image.layer.v1.tar+gzip"
+    plain: int = 0
+    """Bytes of the uncompressed tar; 0 for a blob that is one itself."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -20,7 +22,8 @@ from support.loopback import LoopbackSession
 from orchestrator.agent.engine import Engine
 from orchestrator.agent.handlers import FUNCTIONS, on_demand
 from orchestrator.agent.imaging import buildkit
-from orchestrator.agent.imaging.store import ImageStore
+from orchestrator.agent.imaging.spool import TAR
+from orchestrator.agent.imaging.store import ImageStore, chain_ids
 from orchestrator.agent.paths import Paths
 from orchestrator.errors import BuildFailed
 from orchestrator.events import BuildFinished, BuildOutput
@@ -30,7 +33,8 @@ from orchestrator.images.shipping import ship
 from orchestrator.images.source import LayerSource, diff_ids
 from orchestrator.images.store import Store
 from orchestrator.ports import RequestFailed
-from orchestrator.protocol.messages import FindImage, LayersWanted, Pull, WantedLayer
+from orchestrator.protocol.layers import LayerBegins, LayerReader, header
+from orchestrator.protocol.messages import FindImage, Layer, LayersWanted, Pull, WantedLayer
 from orchestrator.spec.model import Image
 
 pytestmark = [
@@ -98,6 +102,17 @@ class World:
         assert session._engine is not None
         return dict(session._engine.get(f"/images/{image}/json"))
 
+    def loaded(self, image: str) -> list[str]:
+        """Return what the target's engine has of an image: its id, the chain ids of its layers."""
+        engine = self.target._engine
+        assert engine is not None
+        config = self.store.config(image)
+        assert config is not None
+        known = [found["Id"] for found in engine.get("/images/json", {"all": True})]
+        store = ImageStore.of(engine)
+        chains = [chain for chain in chain_ids(diff_ids(config)) if store.has_layer(chain)]
+        return [found for found in known if found == image] + chains
+
 
 @pytest.fixture
 def world(tmp_path: Path, builder_engine: Path, target_engine: Path) -> Iterator[World]:
@@ -160,6 +175,56 @@ def test_an_interrupted_transfer_goes_on(world: World) -> None:
         world.inspect(world.target, images["app"])
     assert world.ship(images["app"]) < BIG + 20_000 - parts + 5_000
     assert world.inspect(world.target, images["app"])["Id"] == images["app"]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 600, 100_000])
+def test_a_damaged_layer_never_reaches_the_engine(world: World, cut: int) -> None:
+    """The archive breaks off inside of it, however near its end; the next try starts anew."""
+    images = world.build()
+    real = LayerSource.blobs
+
+    @contextlib.contextmanager
+    def damaged(source: LayerSource, image: str, wanted: LayersWanted) -> Iterator[Iterator[bytes]]:
+        with real(source, image, wanted) as pieces:
+            data = bytearray(b"".join(pieces))
+            data[-1 - cut] ^= 1
+            yield iter((bytes(data),))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LayerSource, "blobs", damaged)
+        with pytest.raises(RequestFailed) as caught:
+            world.ship(images["app"])
+    assert caught.value.failure.code == "digest-mismatch"
+    assert not world.loaded(images["app"])
+    assert world.ship(images["app"])
+    assert len(world.loaded(images["app"])) == 3
+
+
+def test_a_layer_of_other_content_is_refused_by_the_engine(world: World) -> None:
+    """Its blob is whole, its diff id is another: nothing of it stays, on either side."""
+    images = world.build()
+    real = LayerSource.blobs
+
+    @contextlib.contextmanager
+    def exchanged(source: LayerSource, image: str, wanted: LayersWanted) -> Iterator[Iterator[bytes]]:
+        with real(source, image, wanted) as pieces:
+            first = next(iter(LayerReader().receive(b"".join(pieces))))
+        assert isinstance(first, LayerBegins)
+        content = bytes(10_240)
+        other = Layer(
+            first.layer.diff_id, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content), 0, TAR
+        )
+        begun = [header(other), content]
+        for want in wanted.wanted[1:]:
+            begun += [header(replace(other, diff_id=want.diff_id)), content]
+        yield iter(begun)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LayerSource, "blobs", exchanged)
+        with pytest.raises(RequestFailed, match="invalid diffID"):
+            world.ship(images["app"])
+    assert not world.loaded(images["app"])
+    assert not list((world.folder / "target" / "layers").glob("*.part"))
 
 
 def _settled(folder: Path) -> int:
