@@ -98,7 +98,7 @@ class Route(Part):
     )
     host: RouteHost | None = Field(
         default=None,
-        description="Host name of the requests, `*.` for any label in front; by default any.",
+        description="Host name of the requests, `*.` for any labels in front; by default any.",
         examples=["shop.example.com"],
     )
     path: Prefix = Field(

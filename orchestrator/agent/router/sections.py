@@ -48,6 +48,10 @@ def preview(config: RouterConfig, site: Site) -> List[str]:
     return lines + _use(site)
 
 
+_TWICE = "http-request disable-l7-retry if !METH_GET"
+"""A request may be sent a second time only where that changes nothing."""
+
+
 def mesh(config: RouterConfig, mesh: Mesh) -> List[List[str]]:
     """Return the frontend through which other hosts reach a backend, and what answers their checks.
 
@@ -66,6 +70,8 @@ def mesh(config: RouterConfig, mesh: Mesh) -> List[List[str]]:
     if mode == "tcp":
         lines.append("tcp-request inspect-delay 5s")
         lines.append(f"tcp-request content switch-mode http if !{{ {marked} }}")
+    else:
+        lines.append(_TWICE)
     lines += [f"use_backend {probed} if !{{ {marked} }}", f"default_backend {local}"]
     answer = [
         f"backend {probed}",
@@ -172,8 +178,7 @@ def _choose(config: RouterConfig, site: Site) -> List[str]:
 def _use(site: Site) -> List[str]:
     return [
         f"http-request set-var(txn.preview) var(txn.preview_key),map_str({site.previews})",
-        # Sending a request twice is safe only where it changes nothing.
-        "http-request disable-l7-retry if !METH_GET",
+        _TWICE,
         "use_backend %[var(txn.preview)] if { var(txn.preview) -m found }",
         "use_backend %[var(txn.backend)]",
     ]

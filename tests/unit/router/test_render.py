@@ -306,3 +306,11 @@ def test_maps_hold_what_is_attached_and_what_is_in_maintenance():
         ("*/web_80", "web_80_preview"), ("r2/web_80", "web_80_preview")
     )  # fmt: skip
     assert render.map_text(render.maintenance_entries(sensible(), table)) == "any 1\n"
+
+
+def test_no_way_in_lets_a_request_that_changes_something_be_sent_twice():
+    """Listeners, virtual addresses and the mesh: each asks HAProxy not to repeat anything but a GET."""
+    text = render.render(sensible(), Table(), SITE)
+    for section in text.split("\n\n"):
+        if section.startswith("frontend") and "mode http" in section:
+            assert "http-request disable-l7-retry if !METH_GET" in section, section
