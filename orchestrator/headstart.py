@@ -1,7 +1,8 @@
 """Connecting to the hosts while the rest of the program is still being imported and the spec read.
 
 Owns the head start: hosts are known from the inventory alone, and a host takes longer to answer than
-this machine to read a spec. Only looks: an agent is started, nothing is asked of it. Nothing is said
+this machine to read a spec. Only looks: an agent is started where it is installed, nothing is asked of
+it, and nothing is installed before the spec has been read, which may turn out wrong. Nothing is said
 either before somebody adopts the fleet: a spec that turns out to be wrong is then the only news.
 
 Light on purpose, like all it imports: the model and pydantic come after it.
@@ -29,7 +30,7 @@ class HeadStart:
         self._lock = threading.Lock()
         self._listener: Listener | None = None
         self._held: list[Event] = []
-        self._fleet = SshFleet(inventory.get, self._hear)
+        self._fleet = SshFleet(inventory.get, self._hear, looking=True)
         self._fleet.connect(host.name for host in inventory.hosts)
 
     def adopt(self, listener: Listener) -> SshFleet:
@@ -39,6 +40,7 @@ class HeadStart:
             for event in self._held:
                 listener(event)
             self._held.clear()
+        self._fleet.allow()
         return self._fleet
 
     def close(self) -> None:

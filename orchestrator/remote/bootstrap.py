@@ -63,6 +63,7 @@ def start_agent(
     become: bool = False,
     root: str = "",
     timeout: float = START_TIMEOUT,
+    leave: Callable[[], None] | None = None,
 ) -> Started:
     """Start the agent on ``host``, sending it first when it is missing or not what it should be.
 
@@ -73,13 +74,14 @@ def start_agent(
         become: Start it by ``sudo -n``.
         root: State directory; empty for the default of the user who runs it.
         timeout: Seconds for each answer.
+        leave: Called, and waited for, before anything is installed there; ``None``: it may be at once.
 
     Raises:
         HostNotReady: Something is missing there; the message says what, the hint how to get it.
         HostUnreachable: The connection was lost or nothing came in time.
         ProtocolViolation: What runs there does not speak as an agent does.
     """
-    transport = run(command(bundle, become=become, root=root))
+    transport = run(command(bundle, become=become, root=root, mode="use" if leave is None else "look"))
     started: Started | None
     try:
         started = _attempt(host, transport, bundle, timeout)
@@ -91,7 +93,9 @@ def start_agent(
     # What has the right name is not the right agent, or does not even start: replace it.
     if started is not None:
         started.session.close()
-    transport = run(command(bundle, become=become, root=root, ship=True))
+    if leave is not None:
+        leave()
+    transport = run(command(bundle, become=become, root=root, mode="ship"))
     try:
         started = _attempt(host, transport, bundle, timeout)
     except _NoMarker as silence:
@@ -102,10 +106,14 @@ def start_agent(
     return started
 
 
-def command(bundle: Bundle, *, become: bool = False, root: str = "", ship: bool = False) -> str:
-    """Return the shell command that starts the agent; every word of it is quoted."""
+def command(bundle: Bundle, *, become: bool = False, root: str = "", mode: str = "use") -> str:
+    """Return the shell command that starts the agent; every word of it is quoted.
+
+    Mode ``look`` starts it where it is installed, ``use`` installs it where it is missing, ``ship`` in any
+    case.
+    """
     script, loader = _scripts()
-    words = ["/bin/sh", "-c", script, "deploy", bundle.sha256, root, loader, "ship" if ship else "use"]
+    words = ["/bin/sh", "-c", script, "deploy", bundle.sha256, root, loader, mode]
     if become:
         words = ["sudo", "-n", "--", *words]
     return "exec " + shlex.join(words)
@@ -133,6 +141,8 @@ def _attempt(host: str, transport: Transport, bundle: Bundle, timeout: float) ->
         if word == "need":
             sent = _ship(transport, bundle)
             word, rest = _await_marker(transport, timeout, rest)
+        if word == "absent":
+            raise _NoMarker(rest)
         if word != _AGENT:
             raise _explain(host, word, transport)
     except TimeoutError:

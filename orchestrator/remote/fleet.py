@@ -39,6 +39,7 @@ class SshFleet:
         on_event: Told of every connection.
         bundle: Returns the agent; called once, on first use.
         config: OpenSSH's configuration; this user's when ``None``.
+        looking: Install nothing on a host that lacks the agent before :meth:`allow`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class SshFleet:
         *,
         bundle: Callable[[], Bundle] = load,
         config: SshConfig | None = None,
+        looking: bool = False,
     ) -> None:
         self._find = find
         self._on_event = on_event
@@ -63,6 +65,13 @@ class SshFleet:
         self._bundle: Bundle | None = None
         self._connector: Connector | None = None
         self._closed = False
+        self._allowed = threading.Event()
+        if not looking:
+            self._allowed.set()
+
+    def allow(self) -> None:
+        """Let the agent be installed where it is missing."""
+        self._allowed.set()
 
     def session(self, host: str) -> AgentSession:
         """Return the session of ``host``, connecting first when needed.
@@ -122,6 +131,7 @@ class SshFleet:
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
+        self._allowed.set()  # whoever waits sees that the run is over
         if pool is not None:
             # Not waited for: a host that does not answer must not hold up the end of a run.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -181,14 +191,21 @@ class SshFleet:
         root = str(host.vars.get(ROOT_VARIABLE, ""))
         if root and not root.startswith("/"):
             raise HostNotReady(name, f"{ROOT_VARIABLE} must be an absolute path, not {root!r}")
+        leave = None if self._allowed.is_set() else lambda: self._await_leave(name)
         if host.connection == "local":
-            return connect_local(name, self._get_bundle(), become=host.become, root=root)
+            return connect_local(name, self._get_bundle(), become=host.become, root=root, leave=leave)
         target = self._config.target(host)
         connection = self._get_connector().connect(target)
         with self._lock:
             self._connections.append(connection)
         become = host.become and target.user != "root"
-        return start_agent(name, connection.run, self._get_bundle(), become=become, root=root)
+        bundle = self._get_bundle()
+        return start_agent(name, connection.run, bundle, become=become, root=root, leave=leave)
+
+    def _await_leave(self, name: str) -> None:
+        self._allowed.wait()
+        if self._closed:
+            raise HostUnreachable(name, "the run is over")
 
     def _get_bundle(self) -> Bundle:
         with self._lock:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.remote.bootstrap import Started, start_agent
@@ -127,7 +128,14 @@ class ProcessTransport:
             self._stderr.close()
 
 
-def connect_local(host: str, bundle: Bundle, *, become: bool = False, root: str = "") -> Started:
+def connect_local(
+    host: str,
+    bundle: Bundle,
+    *,
+    become: bool = False,
+    root: str = "",
+    leave: Callable[[], None] | None = None,
+) -> Started:
     """Start an agent on this machine.
 
     Args:
@@ -135,8 +143,9 @@ def connect_local(host: str, bundle: Bundle, *, become: bool = False, root: str 
         bundle: The agent.
         become: Start it by ``sudo -n``.
         root: State directory; empty: the default of the user who runs it.
+        leave: Waited for before anything is installed.
 
     Raises:
         HostNotReady: Something is missing here.
     """
-    return start_agent(host, ProcessTransport, bundle, become=become, root=root)
+    return start_agent(host, ProcessTransport, bundle, become=become, root=root, leave=leave)

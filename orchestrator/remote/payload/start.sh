@@ -9,5 +9,7 @@ if [ -z "$root" ]; then
 fi
 command -v python3 >/dev/null 2>&1 || mark no-python
 bundle=$root/agent-$sha.pyz
-if [ "$mode" = use ] && [ -r "$bundle" ]; then exec python3 -IS "$bundle" serve --root "$root"; fi
+if [ "$mode" = ship ]; then true
+elif [ -r "$bundle" ]; then exec python3 -IS "$bundle" serve --root "$root"
+elif [ "$mode" = look ]; then mark absent; fi
 exec python3 -IS -c "$loader" "$root" "$sha"

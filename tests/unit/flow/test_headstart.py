@@ -67,3 +67,20 @@ def test_the_connections_end_with_the_block(tmp_path: Path) -> None:
         assert ahead is not None
     with pytest.raises(HostError):
         ahead.adopt(lambda _event: None).session("web-2")
+
+
+def test_nothing_is_installed_before_the_fleet_is_adopted(tmp_path: Path) -> None:
+    """A spec that turns out wrong has touched nothing, not even with an agent."""
+    root = tmp_path / "state"
+    local = f"all: {{hosts: {{here: {{ansible_connection: local, deploy_root: {root}}}}}}}\n"
+    with head_start(options(tmp_path, local)) as ahead:
+        assert ahead is not None
+        fleet = ahead._fleet
+    assert not root.exists()
+    with pytest.raises(HostError):
+        fleet.session("here")
+    assert not root.exists()
+    with head_start(options(tmp_path, local)) as ahead:
+        assert ahead is not None
+        assert ahead.adopt(lambda _event: None).session("here").hello.root == str(root)
+    assert list(root.glob("agent-*.pyz"))

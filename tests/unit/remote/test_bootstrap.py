@@ -89,6 +89,19 @@ def test_a_missing_agent_is_shipped_through_the_same_stream(machine: Machine, ma
     assert len(machine.commands) == 2
 
 
+def test_nothing_is_installed_before_leave_is_given(machine: Machine, make: Callable) -> None:
+    """An agent that is there starts without; a missing one waits for it, and leaves no trace before."""
+    bundle, asked = make(), []
+
+    def leave() -> None:
+        asked.append(machine.root.exists())
+
+    assert machine.start(bundle, leave=leave).shipped
+    assert asked == [False]
+    assert not machine.start(bundle, leave=leave).shipped
+    assert asked == [False]
+
+
 def test_what_is_installed_is_private_and_durable(machine: Machine, make: Callable) -> None:
     """Nobody else reads or writes the agent; its bytecode lies beside it."""
     bundle = make()
