@@ -83,10 +83,22 @@ _OF_AN_INSTANCE = frozenset({(StepKind.RESUME, StepKind.STOP), (StepKind.DETACH,
 
 
 def without(back: Sequence[Step], gone: Collection[str]) -> tuple[Step, ...]:
-    """Return ``back`` but the steps of hosts that are gone; the others no longer wait for those."""
-    kept = [step for step in back if step.host not in gone]
-    ids = {step.id for step in kept}
-    return tuple(replace(step, after=tuple(b for b in step.after if b in ids)) for step in kept)
+    """Return ``back`` (predecessors first) but the steps of hosts that are gone.
+
+    Who waited for one of those waits for what that waited for: the order of the others may be known
+    through it alone, such as a shift before its detach.
+    """
+    through: dict[str, tuple[str, ...]] = {}
+    """Step that is left out -> those that are not and have to come before it."""
+    kept: list[Step] = []
+    for step in back:
+        waits = (before for name in step.after for before in through.get(name, (name,)))
+        after = tuple(dict.fromkeys(waits))
+        if step.host in gone:
+            through[step.id] = after
+        else:
+            kept.append(replace(step, after=after))
+    return tuple(kept)
 
 
 @dataclass(frozen=True)
