@@ -7,6 +7,7 @@ work out. There is no way to change a container here. It must not know about oth
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any, Callable, Dict, Optional
 
 from orchestrator.agent import containers, failures, ports
@@ -49,11 +50,19 @@ class Instances:
         self._cancelled = cancelled
         self._stage = Stage(engine, journal)
 
-    def start(self, identity: Identity, config: InstanceConfig, tell: Tell) -> Outcome:
+    def start(
+        self, identity: Identity, config: InstanceConfig, tell: Tell, *, seconds: float = 0.0
+    ) -> Outcome:
         """Create a container, or adopt the half-started one that matches, and prove it healthy.
 
         One that does not become healthy is stopped and kept for a look at it; one that somebody asked
         to give up is removed.
+
+        Args:
+            identity: Who it is.
+            config: What to run.
+            tell: Is told how it goes on.
+            seconds: Longest time to healthy, when its own health check is not to say.
 
         Raises:
             OperationFailed: It was not proven healthy.
@@ -68,7 +77,7 @@ class Instances:
         was_running = bool(found) and containers.is_running(found or {})
         restarts = int((found or {}).get("RestartCount") or 0) if was_running else 0
         try:
-            self._run(container, config, was_running, restarts, tell)
+            self._run(container, _within(config, seconds), was_running, restarts, tell)
         except OperationFailed as failed:
             if failed.failure.code != "cancelled":
                 self._halt_quietly(container)
@@ -88,13 +97,14 @@ class Instances:
         self._halt(container)
         return Outcome(container)
 
-    def resume(self, container: str, tell: Tell, *, faulty: bool = False) -> Outcome:
+    def resume(self, container: str, tell: Tell, *, faulty: bool = False, seconds: float = 0.0) -> Outcome:
         """Start a stopped container again, exactly as it was, and prove it healthy; else stop it again.
 
         Args:
             container: Its id.
             tell: Is told how it goes on.
             faulty: It was unhealthy or changed when it was stopped: it is started, and that is all.
+            seconds: As for :meth:`start`.
 
         Raises:
             OperationFailed: It is gone, was changed since it was made, or is not healthy.
@@ -113,7 +123,7 @@ class Instances:
         was_running = containers.is_running(inspect)
         restarts = int(inspect.get("RestartCount") or 0) if was_running else 0
         try:
-            self._run(container, config, was_running, restarts, tell)
+            self._run(container, _within(config, seconds), was_running, restarts, tell)
         except OperationFailed:
             if not was_running:
                 self._halt_quietly(container)
@@ -277,3 +287,10 @@ class Instances:
             if not error.not_found:
                 raise
         self._stage.discard_files(name)
+
+
+def _within(config: InstanceConfig, seconds: float) -> InstanceConfig:
+    """Return what to prove a container by: how long that may take is no part of what it is."""
+    if not seconds:
+        return config
+    return replace(config, healthcheck=replace(config.healthcheck, deadline=seconds))

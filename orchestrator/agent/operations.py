@@ -132,9 +132,9 @@ class _Run:
         if operation.kind == "start":
             config = _config(operation)
             identity = Identity(self._journal.project, operation.service, operation.slot, operation.release)
-            return self._instances.start(identity, config, tell)
+            return self._instances.start(identity, config, tell, seconds=operation.seconds)
         if operation.kind in ("stop", "resume"):
-            resume = partial(self._instances.resume, faulty=operation.faulty)
+            resume = partial(self._instances.resume, faulty=operation.faulty, seconds=operation.seconds)
             change = self._instances.stop if operation.kind == "stop" else resume
             return change(operation.container, tell)
         if operation.kind in routing.KINDS:

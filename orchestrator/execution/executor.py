@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 from orchestrator.errors import DeployError, HostError, HostUnreachable
 from orchestrator.events import StepFailed, StepFinished, StepProgress, StepSkipped, StepStarted
 from orchestrator.execution.loop import reraise
-from orchestrator.execution.operations import Terms, perform
+from orchestrator.execution.operations import Terms, params
 from orchestrator.execution.outages import Outages
+from orchestrator.execution.progress import Progress, too_late
 from orchestrator.execution.requests import Request, confirm, goes_anyway
 from orchestrator.execution.schedule import Batch, Schedule, Skip, State, Tolerance
 from orchestrator.execution.world import (
@@ -34,7 +34,7 @@ from orchestrator.execution.world import (
 )
 from orchestrator.planning.types import Step, StepKind
 from orchestrator.ports import Call, RequestFailed, Session
-from orchestrator.protocol.messages import Commit, Failure, OperationProgress, Performed
+from orchestrator.protocol.messages import Failure, OperationProgress, Performed
 
 
 def execute(
@@ -68,6 +68,7 @@ class _Run:
         self._keep_going = tolerate is not None
         self._schedule = Schedule(steps, world.limits, tolerate or goes_anyway)
         self._outages = Outages(steps)
+        self._progress = Progress()
         self._names = tuple(step.id for step in steps)
         self._requests: set[Request] = set()
         self._begun: dict[str, float] = {}
@@ -95,7 +96,9 @@ class _Run:
                     # now would leave it half-done.
                     if self._schedule.settled and not self._requests:
                         return self._result()
-                loop.wait()()
+                loop.wait(self._progress.patience(self._world.timer))()
+                for step in self._progress.late(self._world.timer):
+                    self._fail(step, too_late(step))
 
     def _heed_interrupt(self) -> None:
         if self._world.interrupt.abort:
@@ -159,18 +162,10 @@ class _Run:
     def _ask(self, session: Session, request: Request) -> None:
         post = self._world.loop.post
         request.call = session.request(
-            self._params(request.batch),
+            params(self._terms, request.batch.steps),
             on_progress=lambda news: post(partial(self._heard, request, news)),
             on_done=lambda call: post(partial(self._answered, request, call)),
         )
-
-    def _params(self, batch: Batch) -> Any:
-        first = batch.steps[0]
-        if first.kind is not StepKind.COMMIT:
-            return perform(self._terms, batch.host, batch.steps)
-        if first.record is None:
-            raise ValueError(f"{first.id}: nothing to commit")
-        return Commit(self._terms.project, self._terms.epoch(batch.host), first.record)
 
     def _ship(self, session: Session, request: Request) -> None:
         """Send one image; runs in a worker, which may block."""
@@ -279,12 +274,14 @@ class _Run:
 
     def _begin(self, step: Step) -> None:
         if step.id not in self._begun:
-            self._begun[step.id] = self._world.timer()
+            now = self._begun[step.id] = self._world.timer()
+            self._progress.begun(step, now)
             self._world.listener(StepStarted(step))
 
     def _finish(self, step: Step, *, note: str = "", bytes_sent: int = 0, seconds: float = 0.0) -> None:
         self._begin(step)
         now = self._world.timer()
+        self._progress.ended(step, now)
         took = seconds or now - self._begun[step.id]
         note = note or self._outages.ended(step, self._begun[step.id], now)
         self._world.listener(StepFinished(step, took, bytes_sent, note))
@@ -296,7 +293,9 @@ class _Run:
             self._skip(step)
             return
         self._begin(step)
-        took = seconds or self._world.timer() - self._begun[step.id]
+        now = self._world.timer()
+        self._progress.ended(step, now)
+        took = seconds or now - self._begun[step.id]
         event = StepFailed(step, failure.message, failure, took)
         self._failures.append(event)
         given_up = failure.code == CANCELLED and self._stopped

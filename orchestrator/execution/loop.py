@@ -24,8 +24,8 @@ class Loop(Protocol):
         """Hand an action to the deciding thread; from any thread or signal handler, never blocks."""
         ...
 
-    def wait(self) -> Action:
-        """Return the next action, waiting for one as long as it takes."""
+    def wait(self, seconds: float | None = None) -> Action:
+        """Return the next action; one that does nothing when there is none for ``seconds``."""
         ...
 
     def idle(self) -> bool:
@@ -47,9 +47,12 @@ class ThreadLoop:
         """See :meth:`Loop.post`."""
         self._actions.put(action)
 
-    def wait(self) -> Action:
+    def wait(self, seconds: float | None = None) -> Action:
         """See :meth:`Loop.wait`."""
-        return self._actions.get()
+        try:
+            return self._actions.get(timeout=seconds)
+        except queue.Empty:
+            return _wake
 
     def idle(self) -> bool:
         """See :meth:`Loop.idle`."""

@@ -1,6 +1,6 @@
 """Steps as the protocol says them.
 
-Owns the translation of a batch of steps into one ``perform`` request, and which contents travel with
+Owns the translation of a batch of steps into one request, and which contents travel with
 it: only what the operations of this very request need. Values of secrets pass through here and nowhere
 else in this folder; they are in no event and no repr.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.planning.types import Step, StepKind
-from orchestrator.protocol.messages import Operation, Perform
+from orchestrator.protocol.messages import Commit, Operation, Perform
 from orchestrator.protocol.routing import Arm, Check, RouterConfig, Shift, Watch
 
 
@@ -35,6 +35,20 @@ class Terms:
             KeyError: No lease is held there.
         """
         return dict(self.epochs)[host]
+
+
+def params(terms: Terms, steps: Sequence[Step]) -> Perform | Commit:
+    """Say what one batch asks of its host: a decision, or operations (predecessors first).
+
+    Raises:
+        ValueError: A decision without a record.
+    """
+    first = steps[0]
+    if first.kind is not StepKind.COMMIT:
+        return perform(terms, first.host, steps)
+    if first.record is None:
+        raise ValueError(f"{first.id}: nothing to commit")
+    return Commit(terms.project, terms.epoch(first.host), first.record)
 
 
 def perform(terms: Terms, host: str, steps: Sequence[Step]) -> Perform:

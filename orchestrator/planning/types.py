@@ -116,13 +116,13 @@ class UpdatePolicy:
     max_unavailable: int = 0
     canary: tuple[CanaryStep, ...] = ()
     min_healthy: float = 3.0
-    start_deadline: float = 120.0
+    start_deadline: float = 0.0
+    """From started to healthy; 0 is what the health check says."""
     progress_deadline: float = 600.0
+    """In which no instance becomes healthy while some are being started; 0 is for ever."""
     bake: float = 5.0
     drain: float = 30.0
     keep_old: float = 0.0
-    on_unreachable: str = "abort"
-    max_failures: int = 0
     on_failure: str = "revert"
     hold: bool = False
     checks: tuple[CheckPolicy, ...] = ()
@@ -420,7 +420,11 @@ class Step:
     release: str = ""
     """``ATTACH``, ``DETACH``, ``DRAIN``: the release label of the instance, when it is not the run's."""
     seconds: float = 0.0
-    """``DRAIN``: longest wait; ``JOB``: longest run."""
+    """``DRAIN``: longest wait; ``JOB``: longest run; ``START``, ``RESUME``, and for its undoing ``STOP``:
+    longest time to healthy, 0 is what the health check says."""
+    progress: float = 0.0
+    """``START``, ``RESUME``: longest time in which nothing of the service becomes healthy while some of it
+    is being started; 0 is for ever."""
     routing: RouterConfig | Shift | Watch | Check | Arm | None = None
     """``ROUTER`` (``None`` takes it away), ``SHIFT``, ``WATCH``, ``CHECK``, ``ARM``."""
     back: RouterConfig | Shift | None = None

@@ -115,5 +115,6 @@ def _back(step: Step, after: tuple[str, ...], containers: Mapping[str, str]) -> 
         faulty=step.faulty,
         name=step.record.id if step.record is not None else step.name,
         release=step.release,
+        seconds=step.seconds if kind is StepKind.RESUME else 0.0,
         routing=step.back if kind in _SWAPS_BACK else None,
     )

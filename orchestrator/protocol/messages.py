@@ -433,7 +433,8 @@ class Operation:
     name: str = ""
     """``remove_volume``: volume without prefix; ``remove_image``: image id; ``forget``: release id."""
     seconds: float = 0.0
-    """``drain``: longest wait for sessions; ``job``: longest run."""
+    """``drain``: longest wait for sessions; ``job``: longest run; ``start``, ``resume``: longest time to
+    healthy, 0 is what the health check says."""
     router: Optional[RouterConfig] = None
     """``router``; ``None`` there takes the router away."""
     shift: Optional[Shift] = None

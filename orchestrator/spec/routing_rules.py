@@ -89,7 +89,7 @@ def strategy(project: Project, name: str) -> str:
 def check_routing(project: Project, positions: Positions) -> list[Problem]:
     """Return a problem for each rule of routing that the project breaks."""
     rules = _Rules(project, positions)
-    return [*rules.targets(), *rules.ports(), *rules.backends(), *rules.strategies()]
+    return [*rules.targets(), *rules.ports(), *rules.backends(), *rules.strategies(), *rules.endings()]
 
 
 def _bindings(name: str, route: Route, router: Router) -> Iterator[Binding]:
@@ -195,6 +195,27 @@ class _Rules:
             for index, check in enumerate(update.checks):
                 if check.http is not None and not (check.port or service.healthcheck.port):
                     yield self._problem((*path, "checks", index), "the check needs the port to ask", "")
+
+    def endings(self) -> Iterator[Problem]:
+        """Yield the updates that would end too soon, or stay where nothing serves."""
+        for name, service in self._project.services.items():
+            update, chosen = service.update, strategy(self._project, name)
+            path = ("services", name, "update")
+            longest = service.healthcheck.deadline
+            if update.start_deadline is None and longest >= update.progress_deadline:
+                yield self._problem(
+                    (*path, "progress_deadline"),
+                    f"{name} may take {longest:g}s to become healthy, and the update gives up after"
+                    f" {update.progress_deadline:g}s",
+                    "write a longer progress_deadline, or a shorter deadline of the health check",
+                )
+            if update.on_failure == "pause" and chosen != "rolling":
+                message = f"{name} cannot pause: {chosen} serves from what is old until all is well"
+                if chosen == "recreate":
+                    message = f"{name} cannot pause: recreate would leave nothing that serves"
+                yield self._problem(
+                    (*path, "on_failure"), message, "write strategy: rolling, or leave it out"
+                )
 
     def _route(self, binding: Binding) -> str:
         return self._route_at(binding.name)

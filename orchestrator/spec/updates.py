@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from orchestrator.spec.fields import Argv, Count, Duration, PortNumber, UrlPath
+from orchestrator.spec.fields import Argv, Duration, PortNumber, UrlPath
 from orchestrator.spec.parts import Part
 from orchestrator.spec.routing_fields import Share, commands
 
@@ -129,16 +129,18 @@ class Update(Part):
         "or a failed check starts it again.",
         examples=["10s"],
     )
-    start_deadline: Duration = Field(
-        default=120.0,
+    start_deadline: Duration | None = Field(
+        default=None,
         gt=0,
-        description="Longest time of one instance from created to healthy.",
+        description="Longest time of one instance from started to healthy; by default the `deadline` of its "
+        "health check.",
         examples=["5m"],
     )
     progress_deadline: Duration = Field(
         default=600.0,
         gt=0,
-        description="Longest time since the last instance became healthy; stands still while held or paused.",
+        description="Longest time in which no instance of the service becomes healthy while some are being "
+        "started; then the update fails. Jobs, bakes, drains and holds do not count.",
         examples=["20m"],
     )
     bake: Duration = Field(
@@ -157,18 +159,21 @@ class Update(Part):
         description="How long the old instances stay warm after the confirm, for an instant rollback.",
         examples=["10m"],
     )
-    on_unreachable: Literal["abort", "skip"] = Field(
+    on_unreachable: Literal["abort"] = Field(
         default="abort",
-        description="A host that stops answering: fail, or go on without it (it counts as unavailable, and "
-        "converges before it gets traffic again).",
-        examples=["skip"],
+        description="A host that stops answering fails the update. To go on without it, leave it out of "
+        "`--limit`.",
+        examples=["abort"],
     )
-    max_failures: Count = Field(
-        default=0, description="Instances that may fail before the whole update does.", examples=[1]
+    max_failures: Literal[0] = Field(
+        default=0,
+        description="Every new instance has to become healthy: the first that does not fails the update.",
+        examples=[0],
     )
     on_failure: Literal["revert", "pause"] = Field(
         default="revert",
-        description="A failed update: put everything back, or leave it as it is for a person to look at.",
+        description="A failed update: put everything back, or (`rolling` only) leave it as it is for a "
+        "person to look at.",
         examples=["pause"],
     )
     hold: bool = Field(
@@ -188,6 +193,20 @@ class Update(Part):
         examples=[{"before_cutover": [["migrate", "--all"]]}],
     )
 
+    @field_validator("on_unreachable", mode="before")
+    @classmethod
+    def _no_skip(cls, value: object) -> object:
+        if value == "skip":
+            raise ValueError("skip is not supported: a host that stops answering fails the update")
+        return value
+
+    @field_validator("max_failures", mode="before")
+    @classmethod
+    def _no_failures(cls, value: object) -> object:
+        if value != 0 or isinstance(value, bool):
+            raise ValueError("only 0 is supported: every new instance has to become healthy")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _short(cls, data: object) -> object:
@@ -195,12 +214,12 @@ class Update(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if not self.min_healthy < self.start_deadline:
+        if self.start_deadline is not None and not self.min_healthy < self.start_deadline:
             raise ValueError(
                 f"min_healthy: {self.min_healthy:g}s can never be over before start_deadline"
                 f" ({self.start_deadline:g}s)"
             )
-        if not self.start_deadline < self.progress_deadline:
+        if self.start_deadline is not None and not self.start_deadline < self.progress_deadline:
             raise ValueError(
                 f"start_deadline: {self.start_deadline:g}s must be shorter than progress_deadline"
                 f" ({self.progress_deadline:g}s)"

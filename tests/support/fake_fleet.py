@@ -108,6 +108,8 @@ class FakeController:
     def __init__(self, fleet: FakeFleet) -> None:
         self.fleet = fleet
         self.sessions: dict[str, FakeSession] = {}
+        self.slept = 0.0
+        """Seconds that passed while nothing happened."""
         self._actions: collections.deque[Action] = collections.deque()
 
     def session(self, host: str) -> FakeSession:
@@ -157,10 +159,13 @@ class FakeController:
         """See the port."""
         return not self._actions
 
-    def wait(self) -> Action:
-        """See the port."""
+    def wait(self, seconds: float | None = None) -> Action:
+        """See the port; time passes only when nothing else can happen."""
         while not self._actions:
             if not self.fleet.pump():
+                if seconds is not None:
+                    self.slept += seconds
+                    return lambda: None
                 raise StuckError(f"nothing is going to happen any more, after {self.fleet.points[-5:]}")
         return self._actions.popleft()
 

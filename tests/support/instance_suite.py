@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from support.agent_world import PROJECT, RUNNING, SLEEP, AgentWorld, content
@@ -14,7 +15,7 @@ from orchestrator.agent.execute import execute
 from orchestrator.agent.instances import Instances
 from orchestrator.agent.stage import Stage
 from orchestrator.protocol.instance import Config, Healthcheck, Mount, Port, SecretRef
-from orchestrator.protocol.messages import Exec, ReleaseRecord
+from orchestrator.protocol.messages import Exec, Operation, ReleaseRecord
 
 
 class InstanceSuite:
@@ -79,6 +80,18 @@ class InstanceSuite:
         assert failure is not None
         assert failure.code == "unhealthy"
         assert any("connection refused" in line for line in failure.probes)
+
+    def test_an_update_may_say_how_long_a_start_takes(self, world: AgentWorld):
+        """Its deadline goes before the health check's, for a start and a resume; the digest knows nothing."""
+        check = Healthcheck(type="tcp", port=8080, interval=0.05, timeout=1.0, deadline=60.0)
+        config = world.config(command=SLEEP, healthcheck=check)
+        [outcome] = world.perform(replace(world.start_operation(config), seconds=0.3))
+        assert outcome.failure is not None
+        assert outcome.failure.message == "not healthy within 0.3 s"
+        assert world.observe().containers[0].digest == config.digest
+        [again] = world.perform(Operation(0, "resume", container=outcome.container, seconds=0.2))
+        assert again.failure is not None
+        assert again.failure.message == "not healthy within 0.2 s"
 
     def test_an_exit_is_noticed_at_once(self, world: AgentWorld):
         """Nobody waits for the deadline of a process that has ended."""

@@ -36,7 +36,7 @@ class Run:
             listener=self.events.append,
             interrupt=self.interrupt,
             loop=self.controller,
-            timer=lambda: float(next(ticks)),
+            timer=lambda: next(ticks) + self.controller.slept,
             limits=self.limits,
         )
 

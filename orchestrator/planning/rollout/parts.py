@@ -77,6 +77,7 @@ class Parts:
         resumes = change.resumes
         kind = StepKind.RESUME if resumes is not None else StepKind.START
         frees = self._frees[change.service, change.slot]
+        policy = self.policy(change.service)
         return Step(
             self.name(f"{kind.value} {change.host} {change.name}"),
             kind,
@@ -86,6 +87,8 @@ class Parts:
             slot=change.slot,
             desired=change.desired,
             container=resumes.container.id if resumes is not None else "",
+            seconds=policy.start_deadline,
+            progress=policy.progress_deadline,
         )
 
     def stop(self, change: Change, after: Iterable[str] = ()) -> Step | None:
@@ -101,6 +104,7 @@ class Parts:
             service=change.service,
             slot=change.slot,
             container=container,
+            seconds=self.policy(change.service).start_deadline,
             faulty=change.current.container.health == "unhealthy" or not change.current.container.intact,
         )
 
@@ -136,7 +140,7 @@ class Parts:
                 slot=desired.slot,
                 desired=desired,
                 name=name,
-                seconds=self.policy(service).progress_deadline,
+                seconds=desired.config.healthcheck.deadline,
                 essential=phase is JobPhase.BEFORE_CUTOVER,
             )
             yield step

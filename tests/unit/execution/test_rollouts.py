@@ -13,7 +13,8 @@ from support.runs import Run
 
 from orchestrator.errors import ApplyFailed, NotRestored
 from orchestrator.events import StepFailed, StepFinished
-from orchestrator.planning.types import StepKind
+from orchestrator.execution.restore import without
+from orchestrator.planning.types import Step, StepKind
 
 HOSTS = ("a", "b")
 OLD = [("api", 1, "a", "1"), ("api", 2, "b", "1"), ("db", 1, "a", "1")]
@@ -233,6 +234,21 @@ def test_a_rolling_failure_can_stay_where_it_is():
     assert versions(fleet) == [image("2")] * 2
 
 
+def test_the_start_deadline_goes_with_every_start_and_every_way_back():
+    """The host is told how long an instance may take; the health check says it where the spec does not."""
+    for given, told in ((policy("rolling", start_deadline=30.0), 30.0), (policy("rolling"), 0.0)):
+        fleet = fleet_with(wanted(OLD, NEEDS, policies={"api": given}))
+        fleet.performed.clear()
+        fleet.on("b watch api[0] watching", fails())
+        changed = wanted([*NEW[:2], OLD[2]], NEEDS, policies={"api": given})
+        assert not Run(fleet).apply(plan(fleet, changed)).ok
+        operations = [op for _, request in fleet.performed for op in request.operations]
+        assert {op.kind: op.seconds for op in operations if op.kind in {"start", "resume"}} == {
+            "start": told,
+            "resume": told,
+        }
+
+
 def test_recreate_says_how_long_it_was_away():
     """What cannot exist twice stops first, out of the router before."""
     recreate = {"db": policy("recreate")}
@@ -355,3 +371,16 @@ def test_an_unchanged_fleet_keeps_its_traffic():
     made = plan(fleet, wanted(OLD, NEEDS))
     assert made.empty
     assert replace(made, hold=False) == made
+
+
+def test_going_back_keeps_its_order_without_a_host_that_is_gone():
+    """A shift and the detach after it may be ordered through a step of a host that nobody can reach."""
+    shift = Step("shift", StepKind.SHIFT, "a", service="api")
+    through = (Step("hub", StepKind.SHIFT, "b", ("shift",)), Step("hub 2", StepKind.DISARM, "b", ("hub",)))
+    detach = Step("detach", StepKind.DETACH, "a", ("hub 2", "shift"), service="api")
+    stop = Step("stop", StepKind.STOP, "a", ("detach", "hub"), service="api")
+    assert without((shift, *through, detach, stop), {"b"}) == (
+        shift,
+        replace(detach, after=("shift",)),
+        replace(stop, after=("detach", "shift")),
+    )

@@ -58,7 +58,7 @@ def test_everything_else_is_passed_on() -> None:
     update = {
         "strategy": "canary", "canary": [{"weight": 5, "bake": "30s"}, {"weight": 50}], "min_healthy": "1s",
         "start_deadline": "2s", "progress_deadline": "3s", "bake": "4s", "drain": "5s", "keep_old": "6s",
-        "on_unreachable": "skip", "max_failures": 7, "on_failure": "pause", "hold": True,
+        "on_failure": "revert", "hold": True,
         "checks": [{"http": "/ready"}, {"command": "a b", "timeout": 1}],
     }  # fmt: skip
     service = {**WEB, "healthcheck": {"http": "/", "port": 80}, "update": update}
@@ -67,12 +67,7 @@ def test_everything_else_is_passed_on() -> None:
     assert found.checks == (CheckPolicy(http="/ready", port=80), CheckPolicy(("a", "b"), timeout=1.0))
     deadlines = (found.min_healthy, found.start_deadline, found.progress_deadline)
     assert (*deadlines, found.bake, found.drain, found.keep_old) == (1, 2, 3, 4, 5, 6)
-    assert (found.on_unreachable, found.max_failures, found.on_failure, found.hold) == (
-        "skip",
-        7,
-        "pause",
-        True,
-    )
+    assert (found.on_failure, found.hold) == ("revert", True)
 
 
 JOBS = {
