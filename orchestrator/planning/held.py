@@ -6,13 +6,24 @@ Owns the lookups and the plan's frame. It must not know how a hold ends: that is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import RequestError
 from orchestrator.planning.observed import Index, release_number
 from orchestrator.planning.routing.changes import newest
 from orchestrator.planning.routing.serving import armed, serving
-from orchestrator.planning.types import Change, Desired, Plan, Reason, RouterChange, Step
+from orchestrator.planning.types import (
+    Change,
+    Desired,
+    DesiredInstance,
+    JobPhase,
+    Plan,
+    Reason,
+    RouterChange,
+    Step,
+    Strategy,
+    UpdatePolicy,
+)
 from orchestrator.protocol.messages import Held
 
 
@@ -91,6 +102,33 @@ def router_change(index: Index, host: str, item: Held) -> RouterChange:
     record = newest(index.up[host])
     reasons = (Reason("promoted", f"the routes of {item.record.id}"),)
     return RouterChange(host, item.record.router, record.router if record is not None else None, reasons)
+
+
+def policies(item: Held) -> tuple[tuple[str, UpdatePolicy], ...]:
+    """Return how the services of a held release are cut over to: all at once, as each was to be."""
+    drain, keep_old = dict(item.drain), dict(item.keep_old)
+    found = ((name, UpdatePolicy(Strategy.BLUE_GREEN, bake=bake)) for name, bake in sorted(item.bake))
+    return tuple(
+        (
+            name,
+            replace(
+                policy, drain=drain.get(name, policy.drain), keep_old=keep_old.get(name, policy.keep_old)
+            ),
+        )
+        for name, policy in found
+    )
+
+
+def jobs(item: Held) -> tuple[tuple[str, JobPhase, DesiredInstance], ...]:
+    """Return what runs once a held release stands; their images are where they run."""
+    return tuple(
+        (
+            job.service,
+            JobPhase.AFTER_CONFIRM,
+            DesiredInstance(job.service, job.slot, job.host, job.config, image=""),
+        )
+        for job in item.jobs
+    )
 
 
 def plan_of(project: str, index: Index, found: Mapping[str, Held], reason: str) -> Plan:

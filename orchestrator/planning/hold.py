@@ -15,8 +15,10 @@ from orchestrator.planning.held import (
     Settlement,
     chosen,
     held,
+    jobs,
     place,
     plan_of,
+    policies,
     refuse,
     releases,
     router_change,
@@ -37,8 +39,6 @@ from orchestrator.planning.types import (
     Running,
     Step,
     StepKind,
-    Strategy,
-    UpdatePolicy,
 )
 from orchestrator.protocol.messages import Held, ReleasedInstance, ReleaseRecord
 
@@ -74,7 +74,7 @@ def promote(project: str, observed: Observed, release: str | None = None) -> Set
     changes += _retired(index, found, kept)
     routers = tuple(_promoted(index, host, item) for host, item in found.items() if item.record.router)
     routers = tuple(change for change in routers if change.desired != change.current)
-    bakes = {service: seconds for item in found.values() for service, seconds in item.bake}
+    first = next(iter(found.values()))
     plan = replace(
         plan_of(project, index, found, f"promote {record.id}"),
         desired=Desired(
@@ -84,9 +84,8 @@ def promote(project: str, observed: Observed, release: str | None = None) -> Set
             artifacts=(),
             depends_on=record.depends_on or tuple((name, ()) for name, _ in record.services),
             keep_releases=record.services,
-            updates=tuple(
-                (name, UpdatePolicy(Strategy.BLUE_GREEN, bake=bakes[name])) for name in sorted(bakes)
-            ),
+            updates=policies(first),
+            jobs=jobs(first),
             endpoints=record.endpoints,
         ),
         changes=tuple(sorted(changes, key=place)),
@@ -174,7 +173,7 @@ def _agreed(index: Index, found: Mapping[str, Held]) -> ReleaseRecord:
 
 
 def _shared(item: Held) -> tuple[object, ...]:
-    return (replace(item.record, configs=(), router=None), item.retires, item.bake)
+    return (replace(item, record=replace(item.record, configs=(), router=None), since=0.0),)
 
 
 def _tested(index: Index, record: ReleaseRecord, host: str, item: ReleasedInstance) -> Running:

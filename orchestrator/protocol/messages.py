@@ -206,6 +206,18 @@ class ReleaseRecord:
 
 
 @dataclass(frozen=True)
+class HeldJob:
+    """What promote runs once the release stands."""
+
+    service: str
+    slot: int
+    """Number of the job within the service."""
+    host: str
+    config: InstanceConfig
+    """Its configs and secrets are on the host: an instance that is held has the same."""
+
+
+@dataclass(frozen=True)
 class Held:
     """A release that runs without traffic and waits for promote or abort."""
 
@@ -216,6 +228,12 @@ class Held:
     """What promote takes out of service, of the whole fleet."""
     bake: Tuple[Tuple[str, float], ...] = ()
     """(service, seconds its new instances must stay healthy under traffic)."""
+    drain: Tuple[Tuple[str, float], ...] = ()
+    """(service, longest wait in seconds for the sessions of what is retired)."""
+    keep_old: Tuple[Tuple[str, float], ...] = ()
+    """(service, seconds its old instances stay warm)."""
+    jobs: Tuple[HeldJob, ...] = ()
+    """In the order they run."""
 
 
 @dataclass(frozen=True)

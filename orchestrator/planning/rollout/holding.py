@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.errors import RequestError
 from orchestrator.planning.rollout.order import sinks
 from orchestrator.planning.rollout.parts import Parts, stops_first
-from orchestrator.planning.types import Action, Change, Plan, Step, StepKind, Strategy
-from orchestrator.protocol.messages import Held, ReleasedInstance, ReleaseRecord
+from orchestrator.planning.types import Action, Change, JobPhase, Plan, Step, StepKind, Strategy
+from orchestrator.protocol.messages import Held, HeldJob, ReleasedInstance, ReleaseRecord
 
 
 def refuse_what_cannot_be_held(plan: Plan) -> None:
@@ -59,10 +59,19 @@ def holds(
         if change.current is not None
     )
     services = sorted({change.service for change in plan.changes if change.action is not Action.KEEP})
-    bake = tuple((service, parts.policy(service, routed=True).bake) for service in services)
+    policies = [(service, parts.policy(service, routed=True)) for service in services]
+    late = [job for _, phase, job in plan.desired.jobs if phase is JobPhase.AFTER_CONFIRM]
     waits = sinks(essential)
     for host in plan.participants:
-        held = Held(records[host], records[host].created_at, retires, bake)
+        held = Held(
+            records[host],
+            records[host].created_at,
+            retires,
+            bake=tuple((service, policy.bake) for service, policy in policies),
+            drain=tuple((service, policy.drain) for service, policy in policies),
+            keep_old=tuple((service, policy.keep_old) for service, policy in policies),
+            jobs=tuple(HeldJob(job.service, job.slot, job.host, job.config) for job in late),
+        )
         yield Step(parts.name(f"hold {host}"), StepKind.HOLD, host, waits, name=plan.release, held=held)
     for host in plan.unholds:
         if host not in plan.participants:

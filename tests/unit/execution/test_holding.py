@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.fake_fleet import FakeFleet
 from support.fleet_host import fails, goes_down
@@ -15,6 +17,7 @@ from orchestrator.execution.apply import Outcome, carry_out
 from orchestrator.planning.hold import Settlement, abort, held, promote, refuse
 from orchestrator.planning.observed import Index, observed
 from orchestrator.planning.rollback import rollback
+from orchestrator.planning.types import JobPhase
 
 HOSTS = ("a", "b")
 OLD = [("api", 1, "a", "1"), ("api", 2, "b", "1"), ("db", 1, "a", "1")]
@@ -83,6 +86,34 @@ def test_promote_cuts_over_to_the_tested_instances(fleet):
     assert all(host.router.held is None for host in fleet.hosts.values())
     assert not losses(fleet)
     assert plan(fleet, wanted(NEW, NEEDS)).empty
+
+
+def test_promote_runs_the_late_jobs_once_and_keeps_the_rest_of_the_policy():
+    """Jobs after the confirm wait for it; drain and keep_old are those of the spec that was held."""
+    fleet = FakeFleet(HOSTS)
+    assert Run(fleet).apply(plan(fleet, wanted(OLD, NEEDS))).ok
+    desired = wanted(NEW, NEEDS, policies={"api": policy(drain=7.0), "db": policy(keep_old=60.0)})
+    job = replace(
+        desired.instances[0], slot=2, config=replace(desired.instances[0].config, command=("warm",))
+    )
+    early = replace(job, slot=1)
+    jobs = (("api", JobPhase.BEFORE_CUTOVER, early), ("api", JobPhase.AFTER_CONFIRM, job))
+    made = plan(fleet, desired, hold=True)
+    made = replace(made, desired=replace(made.desired, jobs=jobs))
+    assert Run(fleet).apply(made).ok
+    router = fleet.hosts["a"].router
+    assert router.jobs == [("r2", "api-before-cutover-1")]
+    old_db = fleet.hosts["a"].find(("db", 1, "r1"))
+    fleet.performed.clear()
+    run, outcome = settle(fleet, promote("shop", seen(fleet)))
+    assert outcome.ok
+    assert router.jobs[1:] == [("r2", "api-after-confirm-1")]
+    operations = [op for _, request in fleet.performed for op in request.operations]
+    assert [op.config for op in operations if op.kind == "job"] == [job.config]
+    assert {op.seconds for op in operations if op.kind == "drain" and op.service == "api"} == {7.0}
+    assert old_db in fleet.hosts["a"].running
+    names = run.names(StepFinished)
+    assert names.index("commit b") < names.index("job a api-after-confirm-1")
 
 
 def test_a_promote_that_fails_leaves_the_release_held(fleet):
