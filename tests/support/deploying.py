@@ -293,7 +293,7 @@ class Project:
         return {name: one.id for name, one in self.containers().items()}
 
     def _inspect(self, host: str, *, everything: bool) -> list[Container]:
-        options = ["--all"] if everything else []
+        options = ["--filter=label=deploy.service", *(["--all"] if everything else [])]
         label = f"label=deploy.project={self.name}"
         ids = self.lab.docker(host, "ps", "--quiet", "--no-trunc", "--filter", label, *options).stdout.split()
         if not ids:
