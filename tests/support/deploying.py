@@ -195,7 +195,7 @@ class Project:
         return {name: (one.id, one.state) for name, one in self.containers(everything=True).items()}
 
     def _inspect(self, host: str, *, everything: bool) -> list[Container]:
-        options = ["--all"] if everything else []
+        options = ["--filter=label=deploy.service", *(["--all"] if everything else [])]
         label = f"label=deploy.project={self.name}"
         ids = self.lab.docker(host, "ps", "--quiet", "--no-trunc", "--filter", label, *options).stdout.split()
         if not ids:

@@ -106,12 +106,19 @@ class Load:
 
 SERVE = """\
 trap 'exit 0' TERM
+case $VERSION in
+    exits*) echo 'no licence' >&2; exit 7 ;;
+    sick*) sleep 1000 & wait ;;
+esac
 echo "$VERSION" >/tmp/version
 nc -ll -p 9000 -e /bin/tunnel &
 httpd -f -p 8080 -h /srv &
 wait
 """
-"""Serves its ``VERSION`` at / of port 8080, after a second at /cgi-bin/long, and an echo at port 9000."""
+"""Serves its ``VERSION`` at / of port 8080, after a second at /cgi-bin/long, and an echo at port 9000.
+
+Versions called ``exits`` and ``sick`` do what they are called.
+"""
 LONG = """\
 #!/bin/sh
 sleep 1
@@ -130,12 +137,15 @@ FAST = {"min_healthy": "100ms", "bake": "300ms", "drain": "10s"}
 """An update that does not keep a test waiting."""
 
 
-def routed_spec(project: Any, **update: Any) -> None:
+def routed(project: Any, **update: Any) -> Any:
     """Have the service of this module in a project, once on each of its hosts, behind routers.
 
     Args:
         project: A :class:`support.deploying.Project`; its spec and files are changed.
         update: Of the service's ``update``, besides :data:`FAST`.
+
+    Returns:
+        The project.
     """
     for name, text in {"start": f"#!/bin/sh\n{SERVE}", "long": LONG, "tunnel": TUNNEL}.items():
         project.file(f"images/shop/{name}", text)
@@ -168,6 +178,53 @@ def routed_spec(project: Any, **update: Any) -> None:
             )
         },
     }
+    return project
+
+
+def change(project: Any, *arguments: str, code: int = 0, **environ: str) -> Any:
+    """Run ``deploy apply``, or what the arguments say, on a project and check its exit code; the run."""
+    words = arguments if arguments and not arguments[0].startswith("-") else ("apply", *arguments)
+    done = project.run(*words, "--yes", "--json", timeout=120.0, **environ)
+    assert done.code == code, done.stdout[-6000:] + done.stderr
+    assert done.finished["exit_code"] == code
+    return done
+
+
+def start_hasty(project: Any, *arguments: str) -> subprocess.Popen[str]:
+    """Start ``deploy apply --yes --json`` such that a host waits 5 seconds for its confirm, not a minute."""
+    hasty = "from orchestrator.planning.rollout import cutover; cutover.MARGIN = 5.0; "
+    program = hasty + "import runpy; runpy.run_module('orchestrator', run_name='__main__')"
+    project.write()
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "apply", "--yes", "--json", *arguments],
+        cwd=project.folder,
+        env=project.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def moments(done: Any, event: str, step: str) -> list[float]:
+    """Return when an event happened to the steps whose id begins like that, in seconds since the epoch."""
+    found = ((line["time"], line["step"]) for line in done.named(event))
+    named = ((at, named["id"] if isinstance(named, dict) else named) for at, named in found)
+    return [at for at, id_ in named if id_.startswith(step)]
+
+
+def changed(look: Callable[[], object], seconds: float = 15.0) -> None:
+    """Wait until ``look`` finds what it looks for; no answer is not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if look():
+                return
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.05)
 
 
 # --- the program of the clients --------------------------------------------------------------------

@@ -7,13 +7,14 @@ from typing import Tuple
 
 from orchestrator.agent import containers
 from orchestrator.agent.engine import Engine, EngineError
-from orchestrator.agent.router.table import Table
+from orchestrator.agent.router.table import SERVING, Table
 
 
 def refreshed(engine: Engine, project: str, table: Table) -> Table:
-    """Return the table with the address each container has now.
+    """Return the table with the address each container has now, without what is gone for good.
 
-    One that is gone or does not run keeps its last one: its server is down until somebody takes it out.
+    A container that does not run keeps its last address: its server is down until somebody takes it
+    out. So does one that is gone while it should serve; without traffic to get, a place is no use to it.
 
     Raises:
         EngineError: The engine cannot be asked.
@@ -24,6 +25,8 @@ def refreshed(engine: Engine, project: str, table: Table) -> Table:
         except EngineError as error:
             if not error.not_found:
                 raise
+            if seat.state != SERVING:
+                table = table.without(*seat.key)
             continue
         if address and address != seat.address:
             table = table.put(replace(seat, address=address))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import List, Optional, Sequence, Tuple
 
 from orchestrator.agent.router.table import ATTACHED, FULL, SERVING, Seat, Table
-from orchestrator.agent.router.words import bind, ms, quote
+from orchestrator.agent.router.words import NOBODY_HEADER, bind, ms, quote
 from orchestrator.protocol.routing import Backend, RouterConfig
 
 NOWHERE = "127.0.0.1:9"
@@ -81,6 +81,10 @@ def _main(backend: Backend, seats: Sequence[Tuple[int, Optional[Seat]]]) -> List
         empty = " disabled" if seat is None else ""
         check = f"check {_check(backend)}{_limits(backend, number)}{empty}"
         lines.append(f"{_server(backend, number, seat, scaled=True)} {check}")
+    if backend.remotes and backend.mode == "http":
+        nobody = f"{{ res.hdr({NOBODY_HEADER}) -m found }}"
+        lines.append(f"http-response set-status 503 if {nobody}")
+        lines.append(f"http-response del-header {NOBODY_HEADER}")
     for remote in backend.remotes:
         cookie = f" cookie r_{remote.host}" if backend.cookie and backend.mode == "http" else ""
         most = max([1] + [other.weight for other in backend.remotes])

@@ -15,7 +15,7 @@ from orchestrator.agent.paths import BadNameError
 from orchestrator.agent.router import backends, sections
 from orchestrator.agent.router.picture import check_picture
 from orchestrator.agent.router.table import ATTACHED, Table
-from orchestrator.agent.router.words import Site
+from orchestrator.agent.router.words import NOBODY, Site
 from orchestrator.protocol.routing import RouterConfig
 
 HARD_STOP = 900
@@ -112,7 +112,7 @@ def _defaults(config: RouterConfig) -> List[str]:
         "option dontlognull",
         "option redispatch 1",
         "retries 3",
-        "retry-on conn-failure empty-response",
+        f"retry-on conn-failure empty-response {NOBODY}",
         "timeout http-request 10s",
         "timeout http-keep-alive 60s",
         "timeout connect 2s",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import List, Sequence, Tuple
 
-from orchestrator.agent.router.words import Site, bind, quote
+from orchestrator.agent.router.words import NOBODY, NOBODY_HEADER, Site, bind, quote
 from orchestrator.protocol.routing import Backend, Listener, Mesh, Route, RouterConfig, Virtual
 
 
@@ -67,6 +67,10 @@ def mesh(config: RouterConfig, mesh: Mesh) -> List[List[str]]:
         f"bind {bind(config.mesh_address, mesh.port)} accept-proxy",
         f"tcp-request session reject if {{ {marked} }} !{{ fc_pp_unique_id -m str {config.mesh_token} }}",
     ]
+    if mode == "http":
+        # Who sent it has not heard yet that nobody is here: it asks another host, see `backends`.
+        absent = f"{{ {marked} }} !{{ nbsrv({local}) gt 0 }}"
+        lines.append(f"http-request return status {NOBODY} hdr {NOBODY_HEADER} 1 if {absent}")
     if mode == "tcp":
         lines.append("tcp-request inspect-delay 5s")
         lines.append(f"tcp-request content switch-mode http if !{{ {marked} }}")

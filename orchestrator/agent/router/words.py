@@ -8,6 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Tuple
 
+NOBODY = 425
+"""Status with which the mesh says that nobody here takes a request: it may be sent again, elsewhere."""
+NOBODY_HEADER = "x-deploy-nobody"
+"""Tells it from a service's own 425, in the answer to a client whom nobody at all has served."""
+
 
 @dataclass(frozen=True)
 class Site:

@@ -40,6 +40,9 @@ def pictures(change: RouterChange) -> Pictures:
         desired,
         backends=_backends(current, desired),
         mesh=(*desired.mesh, *(mesh for mesh in current.mesh if mesh not in desired.mesh)),
+        # A host that the others reach no more is reached until then.
+        mesh_address=desired.mesh_address or current.mesh_address,
+        mesh_token=desired.mesh_token or current.mesh_token,
     )
     # Certificates that nothing uses yet do no harm; those in use must stay.
     names = {item.name for item in desired.certificates}

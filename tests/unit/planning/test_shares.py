@@ -13,7 +13,7 @@ from orchestrator.planning.rollout.pictures import pictures
 from orchestrator.planning.rollout.two_phase import split
 from orchestrator.planning.types import RouterChange, Step, StepKind
 from orchestrator.planning.undo import forward, undo
-from orchestrator.protocol.routing import Member, Shift
+from orchestrator.protocol.routing import Member, Mesh, Shift
 
 
 @given(percent=st.integers(1, 99), new=st.integers(1, 8), old=st.integers(1, 8))
@@ -103,3 +103,11 @@ def test_what_ran_before_keeps_its_place_in_the_router() -> None:
     """Only what the run has started is taken out."""
     attach = Step("attach", StepKind.ATTACH, "a", service="api", slot=1)
     assert undo((attach,), {"attach"}, {}) == ()
+
+
+def test_a_host_that_serves_no_more_is_reached_until_the_others_know() -> None:
+    """Its last instance goes: its mesh stays bound where it was, under the token the others send."""
+    want = picture("a", OLD, {"site": "old"})
+    before = replace(want, mesh=(Mesh("api_80", 24000),), mesh_address="192.0.2.1", mesh_token="0" * 32)
+    made = pictures(RouterChange("a", want, before))
+    assert (made.staged, made.cut_over, made.final) == (None, None, True)

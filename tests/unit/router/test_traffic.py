@@ -8,6 +8,7 @@ import http.client
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 from support import haproxy_process
@@ -197,6 +198,31 @@ def test_the_mesh_leads_to_another_host_while_it_is_healthy(ports, mode):
         assert refused != 200
         moves.shift(far.steering, Shift("web", ()))
         assert near.steering.wait(5, lambda stats: stats[remotes].status.startswith("DOWN"))
+
+
+def test_a_host_that_gives_up_its_last_one_costs_no_request(ports):
+    """The others hear of it with their next checks; what they send until then goes to somebody else."""
+    mesh_port, outside = free_port(), free_port()
+    backend = Backend("web", ports[1], inter=1.0, fall=3, slots=2)
+    meshed = (Mesh(backend.name, mesh_port),)
+    there = RouterConfig("shop", IMAGE, (backend,), mesh=meshed, mesh_address="127.0.0.1", mesh_token="tok")
+    both = dataclasses.replace(backend, remotes=(Remote("there", "127.0.0.1", mesh_port, "tok"),))
+    listening = (Listener(outside, "127.0.0.1", routes=(Route("a", backend.name),)),)
+    here = RouterConfig("shop", IMAGE, (both,), listening)
+    remotes = (backend.name, "r_there")
+    with Process(there) as far, Process(here) as near, services(ports[1], "r1", "r2") as (one, other):
+        serve(far, one)
+        serve(near, other)
+        assert near.steering.wait(5, lambda stats: stats[remotes].up)
+        client = Load(outside, keep_alive=True)
+        while set(client.answers) != {"r1", "r2"}:
+            time.sleep(0.01)
+        moves.shift(far.steering, Shift("web", ()))
+        assert near.steering.wait(10, lambda stats: stats[remotes].status.startswith("DOWN"))
+        client.stop()
+        assert client.failures == []
+        moves.shift(near.steering, Shift("web", ()))
+        assert get(outside)[0] == 503
 
 
 def certificate(folder, name: str) -> bytes:
