@@ -11,6 +11,7 @@ Light on purpose, like all it imports: the model and pydantic come after it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,10 +24,16 @@ from orchestrator.spec.inventory_types import Inventory
 
 
 class HeadStart:
-    """A fleet that connects already, and the inventory it is from."""
+    """A fleet that connects already, and the inventory it is from.
 
-    def __init__(self, inventory: Inventory) -> None:
+    Args:
+        inventory: Its hosts.
+        began: When the run began, by the monotonic clock.
+    """
+
+    def __init__(self, inventory: Inventory, began: float) -> None:
         self.inventory = inventory
+        self.began = began
         self._lock = threading.Lock()
         self._listener: Listener | None = None
         self._held: list[Event] = []
@@ -62,11 +69,12 @@ def head_start(options: Options) -> Iterator[HeadStart | None]:
     ``--limit`` may name services, so it takes the spec to know whom it means. An inventory that is wrong
     is not reported here: whoever reads the spec does that, in order.
     """
+    began = time.monotonic()
     path = options.inventory_file
     ahead: HeadStart | None = None
     if path is not None and not options.limit:
         try:
-            ahead = HeadStart(load_inventory(path))
+            ahead = HeadStart(load_inventory(path), began)
         except InventoryError:
             ahead = None
     try:

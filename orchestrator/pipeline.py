@@ -41,7 +41,7 @@ def run(
     ahead: HeadStart | None = None,
 ) -> Outcome:
     """Carry one change out from start to end, and say how it went in a last ``Finished`` event."""
-    started = time.monotonic()
+    started = time.monotonic() if ahead is None else ahead.began
     bench: Workbench | None = None
     try:
         loaded = load(work.options, ahead.inventory if ahead is not None else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from orchestrator import pipeline
 from orchestrator.errors import Interrupted, RequestError
 from orchestrator.events import Finished, Planned
 from orchestrator.execution.apply import Outcome
+from orchestrator.execution.loop import Interrupt
 from orchestrator.options import Options
 from orchestrator.planning.limit import EVERYTHING
 from orchestrator.protocol.messages import Held
@@ -66,6 +68,14 @@ class Bench:
     def world(self, _epoch, _timer):
         """Return what execution works through."""
         return self.run.world
+
+
+def test_a_run_counts_from_its_head_start(bench):
+    """What was done before everything was imported is part of it."""
+    ahead = SimpleNamespace(began=time.monotonic() - 100.0, inventory=None)
+    events: list[object] = []
+    pipeline.run(Apply(OPTIONS), events.append, confirm=None, interrupt=Interrupt(), ahead=ahead)
+    assert events[-1].seconds >= 100.0
 
 
 @pytest.fixture
