@@ -6,6 +6,7 @@ confirmed or carried out: that is the same for all, and `pipeline`'s.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -53,7 +54,7 @@ class Apply:
         index = Index(seen)
         if not self.replace_held:
             hold.refuse(index)
-        made = reconcile(bench.desired(seen, known), seen, limit=bench.limit)
+        made = reconcile(bench.desired(seen, known), seen, limit=bench.limit, now=time.time())
         return replace(
             made, hold=made.hold or (self.hold and bool(made.starts)), unholds=tuple(hold.held(index))
         )

@@ -7,6 +7,7 @@ whatever their order. It must not know how anything is carried out.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -55,6 +56,7 @@ def reconcile(
     *,
     limit: Limit = EVERYTHING,
     purpose: Purpose = APPLY,
+    now: float = 0.0,
 ) -> Plan:
     """Return the plan that brings the fleet from ``observed`` to ``desired``.
 
@@ -63,13 +65,14 @@ def reconcile(
         observed: What the hosts said.
         limit: The hosts and services that may change; nothing outside is touched.
         purpose: What it is made for.
+        now: Seconds since the epoch: what was kept warm for long enough goes.
 
     Raises:
         HostUnreachable: A host is down that holds or gets something that would change.
     """
     index = Index(observed)
     scope = reach(desired, index, limit)
-    changes = _changes(desired, index, scope, purpose)
+    changes = _changes(desired, index, scope, purpose, now)
     if limit.services is not None:
         desired = _limited(desired, index, limit)
     pictures = dict(desired.routers)
@@ -103,7 +106,9 @@ def reconcile(
     )
 
 
-def _changes(desired: Desired, index: Index, scope: Reach, purpose: Purpose) -> tuple[Change, ...]:
+def _changes(
+    desired: Desired, index: Index, scope: Reach, purpose: Purpose, now: float
+) -> tuple[Change, ...]:
     """Return the changes of all planned slots, unsorted."""
     released = index.current
     recorded = {(item.service, item.slot): item for item in released.instances} if released else {}
@@ -113,7 +118,7 @@ def _changes(desired: Desired, index: Index, scope: Reach, purpose: Purpose) -> 
     surplus = Rules(number, purpose.why or Reason("removed", "fewer instances are wanted"))
     if purpose.resume:
         absent, surplus = (replace(rules, rollback=purpose.why) for rules in (absent, surplus))
-    warm = _warm(desired, index)
+    warm = _warm(desired, index, now)
     absent, surplus = (replace(rules, warm=warm) for rules in (absent, surplus))
     changes: list[Change] = []
     for slot in scope.slots:
@@ -129,15 +134,19 @@ def _changes(desired: Desired, index: Index, scope: Reach, purpose: Purpose) -> 
     )
 
 
-def _warm(desired: Desired, index: Index) -> frozenset[tuple[str, str, int, str]]:
-    """Return the (host, service, slot, digest) of old releases that may go on running without traffic."""
-    keeps = {service for service, policy in desired.updates if policy.keep_old > 0}
-    return frozenset(
-        (item.host, item.service, item.slot, item.digest)
-        for record in (index.records[1:] if keeps else ())
-        for item in record.instances
-        if item.service in keeps
-    )
+def _warm(desired: Desired, index: Index, now: float) -> frozenset[tuple[str, str, int, str]]:
+    """Return the (host, service, slot, digest) of old releases that may go on running without traffic.
+
+    Their time begins with the release that took their place.
+    """
+    keeps = {service: policy.keep_old for service, policy in desired.updates if policy.keep_old > 0}
+    until: dict[tuple[str, str, int, str], float] = {}
+    for replaced_by, record in itertools.pairwise(index.records if keeps else ()):
+        for item in record.instances:
+            if item.service in keeps:
+                key = (item.host, item.service, item.slot, item.digest)
+                until.setdefault(key, replaced_by.created_at + keeps[item.service])
+    return frozenset(key for key, over in until.items() if now < over)
 
 
 def _limited(desired: Desired, index: Index, limit: Limit) -> Desired:

@@ -156,7 +156,8 @@ class Update(Part):
     )
     keep_old: Duration = Field(
         default=0.0,
-        description="How long the old instances stay warm after the confirm, for an instant rollback.",
+        description="How long the old instances stay warm, for an instant rollback: they go with the next "
+        "change of the service, or with the first apply after that time.",
         examples=["10m"],
     )
     on_unreachable: Literal["abort"] = Field(

@@ -87,7 +87,7 @@ def desired(
     )
 
 
-def plan_for(fleet: FakeFleet, wanted: Desired) -> Plan:
-    """Return the real plan from what the fleet is to what is wanted."""
+def plan_for(fleet: FakeFleet, wanted: Desired, *, now: float = 0.0) -> Plan:
+    """Return the real plan from what the fleet is to what is wanted, ``now`` (seconds since the epoch)."""
     reports = {name: host.report() for name, host in fleet.hosts.items()}
-    return reconcile(wanted, observed(reports, "shop"))
+    return reconcile(wanted, observed(reports, "shop"), now=now)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from support.fake_fleet import FakeFleet
 from support.fleet_host import disconnects, expires, fails, goes_down
-from support.plans_by_hand import image
+from support.plans_by_hand import image, plan_for
 from support.routed import losses, plan, policy, serving, wanted
 from support.runs import Run
 
@@ -300,6 +300,22 @@ def test_old_instances_stay_warm_for_a_while():
     third = [(*item[:3], "3") for item in NEW]
     assert Run(fleet).apply(plan(fleet, wanted(third, NEEDS))).ok
     assert sum(len(found) for found in fleet.running.values()) == 3
+
+
+def test_warm_instances_end_with_the_first_apply_after_their_time():
+    """It counts from the release that took their place; then the plan is empty again."""
+    warm = {"api": policy(keep_old=600.0)}
+    fleet = fleet_with(wanted(OLD, NEEDS, policies=warm))
+    assert Run(fleet).apply(plan(fleet, wanted(NEW, NEEDS, policies=warm))).ok
+    new = wanted(NEW, NEEDS, policies=warm)
+    replaced_at = max(record.created_at for record in fleet.hosts["a"].releases.values())
+    assert plan_for(fleet, new, now=replaced_at + 599.0).empty
+    late = plan_for(fleet, new, now=replaced_at + 600.0)
+    assert Run(fleet).apply(late).ok
+    assert sum(len(found) for found in fleet.running.values()) == 3
+    assert versions(fleet) == [image("2")] * 2
+    assert plan_for(fleet, new, now=replaced_at + 600.0).empty
+    assert not losses(fleet)
 
 
 def test_traffic_that_went_astray_is_put_right():
