@@ -140,10 +140,10 @@ def test_a_disk_that_fills_up_meanwhile_is_said_so(spool: Spool, monkeypatch: py
         spool.receive(replace(LAYER, offset=20)) as receiver,
         Path("/dev/full").open("ab", buffering=0) as full,
         monkeypatch.context() as patch,
-        pytest.raises(Refusal) as caught,
     ):
         patch.setattr(receiver, "_file", full)
-        list(receiver.take(BLOB[20:30]))
+        with pytest.raises(Refusal) as caught:
+            list(receiver.take(BLOB[20:30]))
     assert caught.value.failure.code == "no-space"
     assert spool.wanted(LAYER.diff_id).offset == 20
 
