@@ -83,6 +83,11 @@ def _problem(path: str) -> Optional[Tuple[str, str]]:
     return None
 
 
+def is_podman(version: Dict[str, Any]) -> bool:
+    """Tell from an engine's answer to ``/version`` whether it is Podman."""
+    return any("podman" in str(part.get("Name", "")).lower() for part in version.get("Components") or ())
+
+
 def info(engine: Engine) -> EngineInfo:
     """Return the engine as it describes itself.
 
@@ -90,7 +95,7 @@ def info(engine: Engine) -> EngineInfo:
         orchestrator.agent.engine.EngineError: It cannot be asked.
     """
     version, system = engine.describe(), engine.system()
-    podman = any("podman" in str(part.get("Name", "")).lower() for part in version.get("Components") or ())
+    podman = is_podman(version)
     return EngineInfo(
         name="podman" if podman else "docker",
         version=_text(version, "Version"),

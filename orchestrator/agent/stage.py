@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, Set, Tuple
 
 from orchestrator.agent import addressing, containers, durable
+from orchestrator.agent.discover import is_podman
 from orchestrator.agent.engine import Engine, EngineError
 from orchestrator.agent.handler import Refusal
 from orchestrator.agent.journal import Journal
@@ -23,6 +24,10 @@ from orchestrator.protocol.instance import InstanceConfig
 
 _MAKING = threading.Lock()
 """Engines let two networks have one name: all stages of this process make what is missing in turn."""
+_GIVEN: Set[Tuple[str, str]] = set()
+"""(project, address) of containers that this process has made or is making: one that another request is
+about to make is in no listing yet."""
+_GIVING = threading.Lock()
 
 
 class Stage:
@@ -31,9 +36,7 @@ class Stage:
     def __init__(self, engine: Engine, journal: Journal) -> None:
         self._engine = engine
         self._journal = journal
-        self._lock = threading.Lock()
         self._made: Dict[str, bool] = {}
-        self._given: Set[str] = set()
 
     def network(self) -> None:
         """Make the project's network, unless it is there.
@@ -50,15 +53,16 @@ class Stage:
         Only for a network that :meth:`network` has made.
         """
         project = self._journal.project
-        with self._lock:
+        with _GIVING:
             network = self._find(f"/networks/{project}") or {}
             if (network.get("Labels") or {}).get(addressing.LABEL) != addressing.FIXED:
                 return ""
             query = {"all": True, "filters": {"label": [f"{containers.PROJECT}={project}"]}}
             listing = self._engine.get("/containers/json", query) or ()
-            taken = {*addressing.named(listing, project), *self._given}
+            given = {address for owner, address in _GIVEN if owner == project}
+            taken = {*addressing.named(listing, project), *given}
             address = addressing.free(addressing.subnet_of(network), taken)
-            self._given.add(address)
+            _GIVEN.add((project, address))
             return address
 
     def volumes(self, config: InstanceConfig) -> None:
@@ -131,6 +135,8 @@ class Stage:
         Engines take addresses from us only in a subnet that we name, and know best which one is free.
         Where that does not work out the network stays as it was made, and the engine chooses.
         """
+        if is_podman(self._engine.describe()):
+            return  # it says no address of a container that is stopped: none could be known to be free
         path = f"/networks/{body['Name']}"
         subnet = addressing.subnet_of(self._find(path) or {})
         ipam = addressing.halved(subnet) if subnet else None

@@ -168,7 +168,8 @@ class SshFleet:
         try:
             started = self._start(name)
         except DeployError as error:
-            self._on_event(HostFailed(name, error.message, error.hint or "", error.context))
+            if not self._closed:  # else the run has said its last word
+                self._on_event(HostFailed(name, error.message, error.hint or "", error.context))
             if isinstance(error, HostError):
                 raise
             # A host that cannot be resolved is that host's failure: the others go on.

@@ -63,7 +63,8 @@ def test_one_that_ends_at_once(project: Project) -> None:
     failure = _failure(done)
     assert failure["code"] == "exited"
     assert failure["message"] == "the process ended with exit status 7"
-    assert failure["logs"] == ["no licence"]
+    # The engine may have started it a second time before it was stopped.
+    assert set(failure["logs"]) == {"no licence"}
     assert project.ids() == before
     assert project.page("web[1]") == project.page("web[2]") == "one"
 

@@ -43,3 +43,13 @@ def test_two_who_need_the_network_make_it_in_turn(tmp_path):
         engine.other.join()
         assert list(fake.host.networks) == [PROJECT]
     assert len([who for who, _ in itertools.groupby(engine.asked)]) == len(set(engine.asked))
+
+
+def test_two_requests_give_out_no_address_twice(tmp_path):
+    """Each has a stage of its own, and neither sees in a listing what the other is about to make."""
+    journal = Journal(Paths(tmp_path / "state"), "two-requests")
+    with FakeEngine() as fake, closing(Engine(fake.socket_path)) as engine:
+        first, second = Stage(engine, journal), Stage(engine, journal)
+        first.network()
+        one, two = first.address(), second.address()
+    assert one != two or not one
