@@ -45,9 +45,9 @@ def free(subnet: str, taken: Iterable[str]) -> str:
 
 
 def named(listing: Iterable[Mapping[str, Any]], network: str) -> Iterator[str]:
-    """Yield the addresses that containers of a listing were created with, stopped ones included, or have."""
+    """Yield the addresses that containers of a listing were created with, stopped ones included."""
     for item in listing:
         endpoint = ((item.get("NetworkSettings") or {}).get("Networks") or {}).get(network) or {}
-        for address in ((endpoint.get("IPAMConfig") or {}).get("IPv4Address"), endpoint.get("IPAddress")):
-            if address:
-                yield str(address)
+        address = (endpoint.get("IPAMConfig") or {}).get("IPv4Address")
+        if address:
+            yield str(address)
