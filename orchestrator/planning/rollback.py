@@ -17,7 +17,16 @@ from orchestrator.planning.observed import Index, by_host
 from orchestrator.planning.reach import config_of
 from orchestrator.planning.reconcile import Purpose, reconcile
 from orchestrator.planning.routing.changes import pictures_in_force
-from orchestrator.planning.types import Artifact, Desired, DesiredInstance, Observed, Plan, Reason
+from orchestrator.planning.types import (
+    Artifact,
+    Desired,
+    DesiredInstance,
+    Observed,
+    Plan,
+    Reason,
+    Strategy,
+    UpdatePolicy,
+)
 from orchestrator.protocol.messages import ReleaseRecord
 from orchestrator.protocol.routing import RouterConfig
 
@@ -136,9 +145,18 @@ def _desired(
         depends_on=tuple((service, depends_on.get(service, ())) for service in services),
         keep_releases=tuple(sorted(target.services)),
         explanations=tuple((f"{item.service}[{item.slot}]", f"as in {target.id}") for item in instances),
+        updates=tuple((service, _AT_ONCE) for service in sorted(_served(routers))),
         routers=tuple(sorted(routers.items())),
         endpoints=target.endpoints,
     )
+
+
+_AT_ONCE = UpdatePolicy(Strategy.BLUE_GREEN, bake=0.0)
+"""How traffic goes back: what it goes back to has served before and need not bake."""
+
+
+def _served(routers: dict[str, RouterConfig]) -> set[str]:
+    return {backend.service for router in routers.values() for backend in router.backends}
 
 
 def _instances(index: Index, target: ReleaseRecord, unchanged: dict[str, str]) -> Iterator[DesiredInstance]:
