@@ -169,6 +169,7 @@ def test_rollback_serves_what_was_served(fleet: RoutedFleet) -> None:
     assert {host: router.picture for host, router in fleet.routers.items()} == before
     assert router_lines(plan)[0].startswith("web-1: route new removed; route shop added")
     assert not plan.hold
+    assert {policy.bake for _, policy in plan.desired.updates} == {0.0}, "it has served before"
     assert planned(shop(), fleet).empty
 
 
