@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.errors import RequestError
+from orchestrator.planning.observed import ACTIVE
 from orchestrator.planning.rollout.order import sinks
 from orchestrator.planning.rollout.parts import Parts, stops_first
 from orchestrator.planning.types import Action, Change, Plan, Step, StepKind, Strategy
@@ -61,9 +62,40 @@ def holds(
     services = sorted({change.service for change in plan.changes if change.action is not Action.KEEP})
     bake = tuple((service, parts.policy(service, routed=True).bake) for service in services)
     waits = sinks(essential)
+    yield from _replaced(parts, waits)
     for host in plan.participants:
         held = Held(records[host], records[host].created_at, retires, bake)
         yield Step(parts.name(f"hold {host}"), StepKind.HOLD, host, waits, name=plan.release, held=held)
     for host in plan.unholds:
         if host not in plan.participants:
             yield Step(parts.name(f"unhold {host}"), StepKind.UNHOLD, host, waits, essential=False)
+
+
+def _replaced(parts: Parts, after: tuple[str, ...]) -> Iterator[Step]:
+    """Yield the end of what runs for nobody, such as a release held earlier: a preview must not reach it."""
+    for change in parts.plan.changes:
+        running = change.current
+        if change.action is not Action.DISCARD or running is None or running.container.state not in ACTIVE:
+            continue
+        label = f"{change.host} {change.name} {running.container.id[:12]}"
+        detach = Step(
+            parts.name(f"detach {label}"),
+            StepKind.DETACH,
+            change.host,
+            after,
+            service=change.service,
+            slot=change.slot,
+            release=running.container.release,
+            essential=False,
+        )
+        yield detach
+        yield Step(
+            parts.name(f"remove {label}"),
+            StepKind.REMOVE,
+            change.host,
+            (detach.id,),
+            service=change.service,
+            slot=change.slot,
+            container=running.container.id,
+            essential=False,
+        )
