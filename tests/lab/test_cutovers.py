@@ -115,6 +115,23 @@ def test_canary_shares(shop: Project) -> None:
         assert 100 * pages[version] / pages.total() == pytest.approx(step["weight"], abs=5)
 
 
+def test_fewer_and_more(shop: Project) -> None:
+    """A host loses its only instance, and gets one again: the other routers' requests go elsewhere."""
+    _version(shop)
+    service = shop.spec["services"]["shop"]
+    shop.spec["router"]["hosts"] = ["web", "db"]
+    del service["per_host"]
+    try:
+        with Load(_addresses(shop), ["keep-alive", "close", "long"]) as load:
+            for replicas in (2, 3):
+                service["replicas"] = replicas
+                change(shop)
+        assert load.failures() == []
+    finally:
+        service.pop("replicas")
+        service["per_host"] = 1
+
+
 def test_recreate_tells_its_outage(shop: Project) -> None:
     """What cannot exist twice is away for as long as the report says, and the others answer meanwhile."""
     version = _version(shop, strategy="recreate")

@@ -192,8 +192,9 @@ def change(project: Any, *arguments: str, code: int = 0, **environ: str) -> Any:
 
 def start_hasty(project: Any, *arguments: str) -> subprocess.Popen[str]:
     """Start ``deploy apply --yes --json`` such that a host waits 5 seconds for its confirm, not a minute."""
-    hasty = "from orchestrator.planning.rollout import cutover; cutover.MARGIN = 5.0; "
-    program = hasty + "import runpy; runpy.run_module('orchestrator', run_name='__main__')"
+    hasty = "import runpy, sys, orchestrator.planning.rollout.cutover as _; "
+    hasty += "sys.modules['orchestrator.planning.rollout.cutover'].MARGIN = 5.0; "
+    program = hasty + "runpy.run_module('orchestrator', run_name='__main__')"
     project.write()
     return subprocess.Popen(
         [sys.executable, "-c", program, "apply", "--yes", "--json", *arguments],
@@ -291,23 +292,33 @@ class _Client(threading.Thread):
             connection.close()
 
     def _upgrade(self) -> str:
-        host, _, port = self._address.partition(":")
-        with socket.create_connection((host, int(port or 80)), timeout=_TIMEOUT) as tunnel:
-            fields = {"Host": host, **_HANDSHAKE, **self._headers}
-            head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-            tunnel.sendall(f"GET /tunnel HTTP/1.1\r\n{head}\r\n".encode())
-            with tunnel.makefile("rb") as heard:
-                status = heard.readline()
-                if b" 101 " not in status:
-                    raise ValueError(f"not upgraded: {status!r}")
-                while heard.readline().strip():
-                    pass
-                for number in range(_ECHOES):
-                    tunnel.sendall(b"%d\n" % number)
-                    if heard.readline() != b"%d\n" % number:
-                        raise ValueError(f"the tunnel ended after {number} echoes")
-                    time.sleep(_ECHO_PAUSE)
+        with open_tunnel(self._address, self._headers) as tunnel:
+            for number in range(_ECHOES):
+                tunnel.sendall(b"%d\n" % number)
+                if tunnel.recv(100) != b"%d\n" % number:
+                    raise ValueError(f"the tunnel ended after {number} echoes")
+                time.sleep(_ECHO_PAUSE)
         return "tunnel"
+
+
+def open_tunnel(address: str, headers: Mapping[str, str] | None = None) -> socket.socket:
+    """Open a tunnel whose other end echoes lines.
+
+    Raises:
+        ValueError: The other end does not want to.
+    """
+    host, _, port = address.partition(":")
+    tunnel = socket.create_connection((host, int(port or 80)), timeout=_TIMEOUT)
+    fields = {"Host": host, **_HANDSHAKE, **(headers or {})}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    heard = b""
+    tunnel.sendall(f"GET /tunnel HTTP/1.1\r\n{head}\r\n".encode())
+    while b"\r\n\r\n" not in heard and (data := tunnel.recv(4096)):
+        heard += data
+    if b" 101 " not in heard:
+        tunnel.close()
+        raise ValueError(f"not upgraded: {heard[:40]!r}")
+    return tunnel
 
 
 def _main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.errors import RequestError
+from orchestrator.planning.observed import ACTIVE
 from orchestrator.planning.rollout.order import sinks
 from orchestrator.planning.rollout.parts import Parts, stops_first
 from orchestrator.planning.types import Action, Change, JobPhase, Plan, Step, StepKind, Strategy
@@ -62,6 +63,7 @@ def holds(
     policies = [(service, parts.policy(service, routed=True)) for service in services]
     late = [job for _, phase, job in plan.desired.jobs if phase is JobPhase.AFTER_CONFIRM]
     waits = sinks(essential)
+    yield from _replaced(parts, waits)
     for host in plan.participants:
         held = Held(
             records[host],
@@ -76,3 +78,33 @@ def holds(
     for host in plan.unholds:
         if host not in plan.participants:
             yield Step(parts.name(f"unhold {host}"), StepKind.UNHOLD, host, waits, essential=False)
+
+
+def _replaced(parts: Parts, after: tuple[str, ...]) -> Iterator[Step]:
+    """Yield the end of what runs for nobody, such as a release held earlier: a preview must not reach it."""
+    for change in parts.plan.changes:
+        running = change.current
+        if change.action is not Action.DISCARD or running is None or running.container.state not in ACTIVE:
+            continue
+        label = f"{change.host} {change.name} {running.container.id[:12]}"
+        detach = Step(
+            parts.name(f"detach {label}"),
+            StepKind.DETACH,
+            change.host,
+            after,
+            service=change.service,
+            slot=change.slot,
+            release=running.container.release,
+            essential=False,
+        )
+        yield detach
+        yield Step(
+            parts.name(f"remove {label}"),
+            StepKind.REMOVE,
+            change.host,
+            (detach.id,),
+            service=change.service,
+            slot=change.slot,
+            container=running.container.id,
+            essential=False,
+        )

@@ -207,3 +207,13 @@ def test_what_cannot_run_twice_cannot_be_held():
     with pytest.raises(RequestError, match=r"cannot hold r2: db\[1\] on a cannot run beside what runs"):
         Run(fleet).apply(plan(fleet, wanted(NEW, NEEDS, policies=recreate), hold=True))
     assert not fleet.points
+
+
+def test_another_hold_ends_what_was_held(fleet):
+    """A preview must reach the new release alone; what serves is not touched."""
+    third = [(*where[:3], "3") for where in NEW]
+    outcome = Run(fleet).apply(plan(fleet, wanted(third, NEEDS), hold=True, unholds=HOSTS))
+    assert outcome.ok
+    assert versions(fleet) == [image("1")] * 2
+    seats = {key for host in fleet.hosts.values() for key in host.router.table}
+    assert {release for _, _, release in seats} == {"r1", outcome.held}
