@@ -62,7 +62,8 @@ def test_one_that_ends_at_once(project: Project) -> None:
     assert done.finished["seconds"] < 20
     failure = _failure(done)
     assert failure["code"] == "exited"
-    assert failure["message"] == "the process ended with exit status 7"
+    # Whichever is seen first: the end of the process, or that the engine has started it again.
+    assert failure["message"].startswith(("the process ended with exit status 7", "the process ended and was"))
     # The engine may have started it a second time before it was stopped.
     assert set(failure["logs"]) == {"no licence"}
     assert project.ids() == before
