@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -114,12 +115,13 @@ def apply(
     else:
         chosen = options(specs, inventory=inventory, limit=limit, builder=builder)
 
-    def work() -> Work:
-        from orchestrator import works  # noqa: PLC0415
-
-        return works.Apply(chosen, saved=saved, hold=hold, replace_held=replace_held)
-
-    return carry_out(chosen, work, yes=yes or saved is not None, as_json=as_json, verbose=verbose)
+    return carry_out(
+        chosen,
+        lambda works: works.Apply(chosen, saved=saved, hold=hold, replace_held=replace_held),
+        yes=yes or saved is not None,
+        as_json=as_json,
+        verbose=verbose,
+    )
 
 
 def build(
@@ -165,12 +167,9 @@ def rollback(
     """
     chosen = options(files, inventory=inventory)
 
-    def work() -> Work:
-        from orchestrator import works  # noqa: PLC0415
-
-        return works.Rollback(chosen, release)
-
-    return carry_out(chosen, work, yes=yes, as_json=as_json, verbose=verbose)
+    return carry_out(
+        chosen, lambda works: works.Rollback(chosen, release), yes=yes, as_json=as_json, verbose=verbose
+    )
 
 
 def destroy(
@@ -190,12 +189,13 @@ def destroy(
     """
     chosen = options(files, inventory=inventory)
 
-    def work() -> Work:
-        from orchestrator import works  # noqa: PLC0415
-
-        return works.Destroy(chosen, volumes=volumes)
-
-    return carry_out(chosen, work, yes=yes, as_json=as_json, verbose=verbose)
+    return carry_out(
+        chosen,
+        lambda works: works.Destroy(chosen, volumes=volumes),
+        yes=yes,
+        as_json=as_json,
+        verbose=verbose,
+    )
 
 
 def prune(
@@ -215,12 +215,9 @@ def prune(
     """
     chosen = options(files, inventory=inventory)
 
-    def work() -> Work:
-        from orchestrator import works  # noqa: PLC0415
-
-        return works.Prune(chosen, keep=keep)
-
-    return carry_out(chosen, work, yes=yes, as_json=as_json, verbose=verbose)
+    return carry_out(
+        chosen, lambda works: works.Prune(chosen, keep=keep), yes=yes, as_json=as_json, verbose=verbose
+    )
 
 
 def _head_start(chosen: Options) -> AbstractContextManager[HeadStart | None]:
@@ -230,12 +227,14 @@ def _head_start(chosen: Options) -> AbstractContextManager[HeadStart | None]:
     return head_start(chosen)
 
 
-def carry_out(chosen: Options, make: Callable[[], Work], *, yes: bool, as_json: bool, verbose: bool) -> int:
+def carry_out(
+    chosen: Options, make: Callable[[ModuleType], Work], *, yes: bool, as_json: bool, verbose: bool
+) -> int:
     """Run a change, shown as the output asks for, and return the exit code.
 
     Args:
         chosen: What the user asked for.
-        make: Returns the change; called once the hosts are being connected to, because it imports much.
+        make: Returns the change, given the module `works`: that is imported while hosts are connected to.
         yes: Do not ask.
         as_json: Show JSON lines.
         verbose: Show more.
@@ -244,7 +243,9 @@ def carry_out(chosen: Options, make: Callable[[], Work], *, yes: bool, as_json: 
         DeployError: Whatever ended the run.
     """
     with _head_start(chosen) as ahead:
-        return _carry_out(make(), ahead, yes=yes, as_json=as_json, verbose=verbose)
+        from orchestrator import works  # noqa: PLC0415
+
+        return _carry_out(make(works), ahead, yes=yes, as_json=as_json, verbose=verbose)
 
 
 def _carry_out(work: Work, ahead: HeadStart | None, *, yes: bool, as_json: bool, verbose: bool) -> int:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from orchestrator.cli.change import carry_out
 from orchestrator.cli.options import Files, Inventory, Json, Limit, Verbose, Yes, options
 from orchestrator.errors import HostError, RequestError
-
-if TYPE_CHECKING:
-    from orchestrator.works import Work
 
 Release = Annotated[str | None, typer.Argument(help="Release that is held. Default: the only one.")]
 
@@ -36,12 +33,9 @@ def promote(
     """
     chosen = options(files, inventory=inventory)
 
-    def work() -> Work:
-        from orchestrator import works  # noqa: PLC0415
-
-        return works.Promote(chosen, release)
-
-    return carry_out(chosen, work, yes=yes, as_json=as_json, verbose=verbose)
+    return carry_out(
+        chosen, lambda works: works.Promote(chosen, release), yes=yes, as_json=as_json, verbose=verbose
+    )
 
 
 def abort(
@@ -59,12 +53,9 @@ def abort(
     """
     chosen = options(files, inventory=inventory)
 
-    def work() -> Work:
-        from orchestrator import works  # noqa: PLC0415
-
-        return works.Abort(chosen, release)
-
-    return carry_out(chosen, work, yes=yes, as_json=as_json, verbose=verbose)
+    return carry_out(
+        chosen, lambda works: works.Abort(chosen, release), yes=yes, as_json=as_json, verbose=verbose
+    )
 
 
 def routes(
